@@ -1,0 +1,30 @@
+ARG GO_VERSION=1.27
+ARG PYTHON_VERSION=3.13
+
+# crane and supercronic, from the modules pinned in tools.txt, for the platform of the image
+FROM --platform=${BUILDPLATFORM:-linux/amd64} golang:${GO_VERSION} AS tools
+ARG TARGETOS=linux
+ARG TARGETARCH
+COPY tools.txt .
+RUN export CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+ && xargs -n 1 go install -trimpath -ldflags='-s -w' < tools.txt \
+ && mkdir /tools \
+ && find /go/bin -type f -exec mv {} /tools/ \;
+
+FROM python:${PYTHON_VERSION}-slim
+LABEL org.opencontainers.image.title="ImagePorter" \
+      org.opencontainers.image.description="Makes every target image equal to its source image, on a schedule" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=tools /tools/ /usr/local/bin/
+COPY requirements.txt /app/
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /app/requirements.txt
+COPY LICENSE crontab.tmpl entrypoint.py sync.py /app/
+COPY imageporter /app/imageporter
+# /data may be anybody's: `--user` is the user's to choose.
+RUN mkdir --mode=1777 /data
+ENV TZ=Asia/Shanghai \
+    DATA_DIR=/data \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 1000:1000
+ENTRYPOINT ["python", "/app/entrypoint.py"]

@@ -1,0 +1,88 @@
+# make demo | make test | make check | make sync | make schema | make image
+# Everything that is built stays in this folder: .venv (Python) and .tools (crane, supercronic).
+# `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+ROOT   := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+VENV   := $(ROOT)/.venv
+TOOLS  := $(ROOT)/.tools
+PYTHON ?= python3
+IMAGE  ?= imageporter/imageporter:latest
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes
+
+# crane is the one that CRANE names, where the user prefers one.
+CRANE_TO_RUN := $(or $(CRANE),$(TOOLS)/crane)
+CRANE_BUILT  := $(if $(CRANE),,$(TOOLS)/crane)
+
+# supercronic needs Go 1.26; PyPI has one for machines without.
+GO_ON_PATH := $(shell go version 2>/dev/null | grep -Eq 'go(1\.(2[6-9]|[3-9][0-9])|[2-9])' && command -v go)
+GO         := $(or $(GO_ON_PATH),$(VENV)/bin/go)
+
+.PHONY: help
+help:  ## what there is to make
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(ROOT)/Makefile
+
+.PHONY: demo
+demo: $(VENV)/.run $(CRANE_BUILT)  ## two registries on this machine, and what a pass does between them
+	@$(ROOT)/examples/demo.sh $(VENV)/bin/python $(CRANE_TO_RUN)
+
+.PHONY: sync
+sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.json of the current folder
+	@$(VENV)/bin/python $(ROOT)/sync.py
+
+.PHONY: tools
+tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
+
+.PHONY: test
+test: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry  ## all tests, against real registries
+	cd $(ROOT) && $(VENV)/bin/python -m pytest -q -n 4 tests
+
+.PHONY: check
+check: $(VENV)/.dev  ## lint, types and format
+	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+.PHONY: schema
+schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
+	cd $(ROOT) && $(VENV)/bin/python -m imageporter.schema schemas
+
+.PHONY: image
+image:  ## the container image
+	docker build --tag $(IMAGE) $(ROOT)
+
+.PHONY: requirements
+requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
+	cd $(ROOT) && for name in requirements requirements-dev requirements-go; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command 'make requirements' $$name.in --output-file $$name.txt || exit 1; done
+
+.PHONY: clean
+clean:  ## remove what was built
+	rm -rf $(VENV) $(TOOLS) $(ROOT)/.mypy_cache $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: set PYTHON to a newer one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(ROOT)/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.dev: $(ROOT)/requirements-dev.txt $(VENV)/.run
+	$(PIP) -r $<
+	@touch $@
+
+$(VENV)/bin/go: $(ROOT)/requirements-go.txt | $(VENV)/bin/python
+	$(PIP) -r $<
+	@touch $@
+
+# One pinned line a tool, `module/name@version`; tools.txt is the Dockerfile's too.
+$(TOOLS)/crane $(TOOLS)/supercronic: $(ROOT)/tools.txt | $(GO)
+	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
+	@touch $@
+
+$(TOOLS)/registry: $(ROOT)/tests/tools.txt | $(GO)
+	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
+	@touch $@

@@ -1,0 +1,1 @@
+"""What the scripts `entrypoint.py` and `sync.py` stand on."""

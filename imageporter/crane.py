@@ -1,0 +1,264 @@
+"""The one doorway to crane, through `sh`: login, ls, digest, copy."""
+
+import base64
+import html
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import sh
+from loguru import logger
+
+from imageporter.accounts import Accounts
+from imageporter.crane_errors import CraneError, Kind, error_words, kind_of
+from imageporter.errors import UserError
+from imageporter.keychain import Keychain
+from imageporter.logs import plain
+from imageporter.processes import asked, dying_with
+from imageporter.reference import Reference, is_digest, is_tag
+from imageporter.settings import Settings, process_environ
+from imageporter.stop import InterruptedPassError, Stop
+
+LONGEST_REASON = 500
+KILL_AFTER = 3
+PROVING_SECONDS = 60
+SHORTEST_MASKED = 4
+# These would override DOCKER_CONFIG.
+FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
+
+
+def _flags(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001
+    """`--insecure` lets crane go on without TLS, and without knowing the certificate."""
+    return ("--insecure",) if insecure else ()
+
+
+def prove(executable: str, mistakes: list[str], stop: Stop) -> None:
+    """Run `crane version`; an `executable` that cannot be run, or does not know it, is added to `mistakes`.
+
+    Raises InterruptedPassError.
+    """
+    try:
+        with asked((executable, "version"), PROVING_SECONDS, stop) as process:
+            process.communicate()
+        reason = f"`version` ends with {process.returncode}" if process.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "strerror", None) or f"no end after {PROVING_SECONDS} seconds"
+    if reason:
+        mistakes.append(
+            f"CRANE: {executable!r} does not work as crane: {reason}; set it to the path of crane for this machine"
+        )
+
+
+class Crane:
+    """crane, with keychains of its own in `private`, a directory that nobody else can read.
+
+    The user's docker configuration is neither read nor written. Every method raises CraneError where
+    crane fails, and InterruptedPassError where `stop` ended it.
+    """
+
+    def __init__(self, executable: str, private: Path, accounts: Accounts, settings: Settings, stop: Stop) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._private = private
+        self._accounts = accounts
+        self._keychain = Keychain(private, accounts)
+        self._secrets: list[str] = []
+        self._running: dict[int, sh.RunningCommand] = {}
+        self._running_lock = threading.Lock()
+        self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
+        self._crane = sh.Command(executable).bake(
+            _tty_out=False,
+            _decode_errors="replace",
+            _bg=True,
+            _bg_exc=False,
+            _new_group=True,
+            _preexec_fn=dying_with(os.getpid()),
+        )
+
+    def login(self) -> None:
+        """Put every account into the keychain (`crane auth login`, which asks no registry).
+
+        The passwords go by stdin. Raises UserError where crane does not take an account.
+        """
+        for account in self._accounts:
+            if account.username is None or account.password is None:
+                continue
+            self._hide(account.username, account.password)
+            command = ("auth", "login", account.host, f"--username={account.username}", "--password-stdin")
+            try:
+                self._call("login", command, self._keychain.login_folder(account), stdin=account.password)
+            except CraneError as error:
+                raise UserError([f"{account.prefix}: {error}"]) from None
+
+    def tags(self, repository: Reference) -> tuple[str, ...]:
+        """The tags of `repository`, without those that are digests of others' (`crane ls -O`)."""
+        told = self._asked("source", ("ls", "--omit-digest-tags", repository.repository), repository).splitlines()
+        tags = tuple(tag for tag in told if is_tag(tag))
+        if len(tags) < len(told):
+            logger.warning("{} lists {} tags that are none; they are left out", repository, len(told) - len(tags))
+        return tags
+
+    def digest(self, subject: str, image: Reference) -> str:
+        """The digest (`sha256:...`) of the manifest or index that `image` names (`crane digest`).
+
+        `subject` is what an error calls the image: `source` or `target`.
+        """
+        printed = self._asked(subject, ("digest", str(image)), image).strip()
+        if not is_digest(printed):
+            raise CraneError(subject, Kind.OTHER, f"crane printed {plain(printed)[:80]!r} where a digest belongs")
+        return printed
+
+    def copy(self, source: Reference, target: Reference) -> None:
+        """Copy an image or an index with all its children, keeping the digest (`crane copy`)."""
+        insecure = {self._insecure(image) for image in (source, target)}
+        if len(insecure) > 1:
+            self._copy_in_two(source, target)
+            return
+        command = (*_flags(insecure.pop()), "copy", str(source), str(target))
+        try:
+            self._call("copy", command, self._keychain.folder(source, target), "COPY_TIMEOUT")
+        except CraneError as error:
+            sides = {"source": source, "target": target}
+            named = [(side, image) for side, image in sides.items() if f"//{image.host}/" in error.words]
+            raise (self._explained(error, *named[0]) if len(named) == 1 else error) from None
+
+    def _copy_in_two(self, source: Reference, target: Reference) -> None:
+        """Copy by way of a folder (`crane pull`, `crane push`), so that `--insecure` holds for one side alone.
+
+        crane's flag is for the whole process: one `crane copy` would also trust a secure side that has a bad
+        certificate, or send its password without TLS. An OCI layout keeps the digest of images and indexes.
+        """
+        with tempfile.TemporaryDirectory(dir=self._private) as folder:
+            self._asked("source", ("pull", "--format=oci", str(source), folder), source, "COPY_TIMEOUT")
+            self._asked("target", ("push", folder, str(target)), target, "COPY_TIMEOUT")
+
+    def _asked(self, subject: str, command: tuple[str, ...], image: Reference, limit: str = "PROBE_TIMEOUT") -> str:
+        """A call about one image, with its account and as securely as it wants; an error says whose it is."""
+        try:
+            return self._call(subject, (*_flags(self._insecure(image)), *command), self._keychain.folder(image), limit)
+        except CraneError as error:
+            raise self._explained(error, subject, image) from None
+
+    def _insecure(self, image: Reference) -> bool:
+        account = self._accounts.of(image)
+        return account is not None and account.insecure
+
+    def _explained(self, error: CraneError, subject: str, image: Reference) -> CraneError:
+        """`error`, which is about `image`; with the account that was refused."""
+        words = error.words
+        if error.kind in {Kind.UNAUTHORIZED, Kind.DENIED}:
+            account = self._accounts.of(image)
+            words += f" (as {account.username})" if account and account.username else f" (no account for {image.host})"
+        return CraneError(subject, error.kind, words)
+
+    def ending(self) -> AbstractContextManager[None]:
+        """A context in which a signal ends every running crane."""
+        return self._stop.ending(self._end_running)
+
+    def _hide(self, username: str, password: str) -> None:
+        """Never show `password` again, in whatever form a registry may answer it."""
+        escaped = {json.dumps(password)[1:-1], json.dumps(password, ensure_ascii=False)[1:-1]}
+        # Go writes these three of JSON as \\u003c
+        escaped |= {re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text) for text in escaped}
+        in_url = {quote(password), quote(password, safe=""), quote_plus(password)}
+        in_url |= {re.sub("%..", lambda sign: sign[0].lower(), text) for text in in_url}
+        encoded = {base64.b64encode(text.encode()).decode() for text in (password, f"{username}:{password}")}
+        forms = {password, *escaped, *in_url, *encoded, html.escape(password), html.escape(password, quote=False)}
+        secrets = {*self._secrets, *(form for form in forms if len(form) >= SHORTEST_MASKED)}
+        # The longest first: one password may begin like another.
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def _call(
+        self, subject: str, command: tuple[str, ...], config: Path, limit: str = "PROBE_TIMEOUT", stdin: str | None = None
+    ) -> str:
+        """Run crane with the keychain in `config` and give its stdout.
+
+        It may take the number of seconds in the setting `limit`.
+        """
+        logger.debug("+ crane {}", shlex.join(command))
+        seconds: float = getattr(self._settings, limit.lower())
+        self._stop.check()
+        running = self._crane(*command, _in=stdin, _env=self._environ | {"DOCKER_CONFIG": str(config)})
+        try:
+            with self._listed(running), _limited(running, seconds) as timed_out:
+                self._stop.check()
+                return str(running.wait())
+        except sh.ErrorReturnCode as error:
+            self._stop.check()
+            if timed_out.is_set():
+                raise CraneError(subject, Kind.TIMED_OUT, f"no end after {seconds:g} seconds ({limit})") from None
+            raise self._typed(subject, error) from None
+
+    def _typed(self, subject: str, error: sh.ErrorReturnCode) -> CraneError:
+        words = error_words(error.stderr.decode(errors="replace")) or f"crane ended with {error.exit_code}"
+        kind = kind_of(words)
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        words = words.replace(" (HEAD responses have no body, use GET for details)", "")
+        return CraneError(subject, kind, plain(words)[:LONGEST_REASON])
+
+    @contextmanager
+    def _listed(self, running: sh.RunningCommand) -> Iterator[None]:
+        """`running` is among those that a signal ends; a call that is left early is ended as well."""
+        with self._running_lock:
+            self._running[running.pid] = running
+        try:
+            yield
+        except InterruptedPassError:
+            _signal(running, signal.SIGKILL)  # it has only just begun
+            with suppress(sh.ErrorReturnCode):
+                running.wait()
+            raise
+        finally:
+            with self._running_lock:
+                self._running.pop(running.pid, None)
+
+    def _end_running(self) -> None:
+        """SIGTERM to every running crane, SIGKILL to those that still run KILL_AFTER seconds later."""
+        with self._running_lock:
+            running = list(self._running.values())
+        for one in running:
+            _signal(one, signal.SIGTERM)
+
+        def kill() -> None:
+            for one in running:
+                if one.pid in self._running:
+                    _signal(one, signal.SIGKILL)
+
+        late = threading.Timer(KILL_AFTER, kill)
+        late.daemon = True
+        late.start()
+
+
+@contextmanager
+def _limited(running: sh.RunningCommand, seconds: float) -> Iterator[threading.Event]:
+    """Kill `running` after `seconds`; gives the event that tells so.
+
+    Not sh's `_timeout`: it looks every 0.1 s only, and makes each call that much longer.
+    """
+    timed_out = threading.Event()
+
+    def kill() -> None:
+        timed_out.set()
+        _signal(running, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, kill)
+    timer.start()
+    try:
+        yield timed_out
+    finally:
+        timer.cancel()
+
+
+def _signal(running: sh.RunningCommand, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        running.signal_group(number)

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""One pass: make every target image equal to its source image.
+
+Exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,
+75 another pass is running, 130 or 143 interrupted (SIGINT, SIGTERM).
+"""
+
+import sys
+
+from imageporter.stop import InterruptedPassError, Stop, exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from imageporter import config, crane, lock, logs, report
+from imageporter.accounts import Accounts
+from imageporter.errors import UserError, at_the_edge
+from imageporter.rules import Rule
+from imageporter.settings import Settings, find_tool, load
+from imageporter.stages import Stages
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pass is about to do, read and checked."""
+
+    settings: Settings
+    accounts: Accounts
+    rules: tuple[Rule, ...]
+    crane: str
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one pass with the flags `argv`; gives its exit code."""
+    with Stop() as stop:
+        mistakes: list[str] = []
+        plan = read(argv, mistakes, stop)
+        if mistakes:
+            raise UserError(mistakes)
+
+        with lock.hold(plan.settings.data_dir) as private:
+            clock = report.pass_start(plan.rules, plan.settings)
+            doorway = crane.Crane(plan.crane, private, plan.accounts, plan.settings, stop)
+            with doorway.ending():
+                with suppress(InterruptedPassError):  # the stages tell it, image by image
+                    doorway.login()
+                outcomes = Stages(doorway, plan.settings, stop).run(plan.rules)
+            code = stop.exit_code or report.exit_code(outcomes)
+
+            report.write(plan.settings.data_dir, outcomes, clock, code)
+            report.pass_done(outcomes, clock)
+    return code
+
+
+def read(argv: Sequence[str], mistakes: list[str], stop: Stop) -> Plan:
+    """Read the settings and the files that they name; every mistake in them is added to `mistakes`."""
+    settings = load(argv, mistakes)
+    logs.configure(settings)
+    known = config.read(settings, mistakes)
+    lock.prepare(settings.data_dir, mistakes)
+    executable = find_tool("crane", settings.crane, mistakes)
+    if executable:
+        crane.prove(executable, mistakes, stop)
+    return Plan(known.settings, known.accounts, known.rules, executable)
+
+
+if __name__ == "__main__":
+    sys.exit(at_the_edge(lambda: main(sys.argv[1:])))

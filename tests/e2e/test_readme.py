@@ -1,0 +1,185 @@
+"""What the READMEs show is what the program prints, reads and takes."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import BUNDLE, CRANE, PATIENCE, Proxy, Refuse, Registry, Run, User
+
+from imageporter import accounts, rules
+from imageporter.settings import Settings
+
+READMES = [BUNDLE / "README.md", BUNDLE / "README.zh-CN.md"]
+
+
+@pytest.fixture(params=READMES, ids=lambda path: path.name)
+def readme(request: pytest.FixtureRequest) -> str:
+    """One README after the other."""
+    path = request.param
+    assert isinstance(path, Path)
+    return path.read_text(encoding="utf-8")
+
+
+def marked(readme: str, name: str) -> list[str]:
+    """The lines of the block between `<!-- name -->` and `<!-- /name -->`."""
+    found = re.search(rf"<!-- {name} -->\n+```\w+\n(.*?)```\n+<!-- /{name} -->", readme, re.DOTALL)
+    assert found, f"no block {name}"
+    return found[1].splitlines()
+
+
+def blocks(readme: str, language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+
+
+def normalised(line: str) -> str:
+    """A line without what differs from run to run."""
+    for pattern, sign in (
+        (r"\d{4}-\d\d-\d\d[ T][\d:.]+(?:\+\d\d:\d\d)?", "TIME"),
+        (r"127\.0\.0\.1:\d+", "REGISTRY"),
+        (r"sha256:[a-f0-9]+", "DIGEST"),
+        (r"\d+\.\d+ s\b", "SECONDS"),
+        (r'"seconds": \d+\.\d+', "SECONDS"),
+    ):
+        line = re.sub(pattern, sign, line)
+    return line.rstrip()
+
+
+def test_the_demo_prints_what_the_readme_shows(readme: str, user: User) -> None:
+    done = subprocess.run(
+        [str(BUNDLE / "examples" / "demo.sh"), sys.executable, str(CRANE)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=user.environ({}),
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = [normalised(line) for line in done.stdout.strip().splitlines()]
+    assert [normalised(line) for line in marked(readme, "demo")] == printed
+    assert list(user.tmp.iterdir()) == []
+
+
+def test_every_variable_is_in_the_table(readme: str) -> None:
+    rows = re.findall(r"^\| (`[A-Z_`,、 ]+`) \|", readme, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("variable", ["CRON", "SLEEP_TIME", "RETRY_DELAY_TIME", "RETRIES", "JOBS", "PROBES", "COPY_TIMEOUT"])
+def test_the_defaults_in_the_table(readme: str, variable: str) -> None:
+    default = Settings.model_fields[variable.lower()].default
+    assert re.search(rf"^\| `{variable}` \| `{re.escape(str(default))}` \|", readme, re.MULTILINE)
+
+
+def test_the_example_files_are_read_without_a_mistake(readme: str, tmp_path: Path) -> None:
+    shown = [json.loads(block) for block in blocks(readme, "json") if block.startswith("[")]
+    images, keychain = shown
+    (tmp_path / "images.json").write_text(json.dumps(images))
+    (tmp_path / "accounts.json").write_text(json.dumps(keychain))
+    mistakes: list[str] = []
+    assert len(rules.read(tmp_path / "images.json", mistakes)) == 3
+    assert [one.prefix for one in accounts.read(tmp_path / "accounts.json", mistakes, {})] == [
+        "registry.cn-hangzhou.aliyuncs.com",
+        "docker.io",
+    ]
+    assert mistakes == []
+
+
+def test_the_example_maps_are_read_without_a_mistake(readme: str, tmp_path: Path) -> None:
+    (tmp_path / "images.yaml").write_text("\n".join(marked(readme, "map")))
+    (tmp_path / "auth.yaml").write_text("\n".join(marked(readme, "map-accounts")))
+    mistakes: list[str] = []
+    assert len(rules.read(tmp_path / "images.yaml", mistakes)) == 6
+    environ = {"HUB_TOKEN": "a", "MIRROR_PASSWORD": "b"}
+    assert len(list(accounts.read(tmp_path / "auth.yaml", mistakes, environ))) == 3
+    assert mistakes == []
+
+
+def test_the_compose_file_is_the_one_that_is_shipped(readme: str) -> None:
+    assert (BUNDLE / "docker-compose.yml").read_text() in blocks(readme, "yaml")
+
+
+def test_the_crontab_line_runs_as_cron_runs_it(readme: str, user: User, source: Registry, target: Registry) -> None:
+    """By /bin/sh, with next to no environment, and in another directory."""
+    digest = source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    (line,) = blocks(readme, "crontab")
+    command = line.strip().split(" ", 5)[5]
+    for shown, here in (
+        ("/opt/imageporter/.venv/bin/python", sys.executable),
+        ("/opt/imageporter", str(BUNDLE)),
+        ("/srv/imageporter", str(user.folder)),
+    ):
+        command = command.replace(shown, shlex.quote(here))
+    environ = {"HOME": str(user.home), "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+    done = subprocess.run(["/bin/sh", "-c", command], cwd="/", env=environ, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert target.digest("app:1") == digest
+    assert "1 copied" in (user.folder / "sync.log").read_text()
+
+
+def test_make_sync_works_on_the_current_folder(user: User, source: Registry, target: Registry) -> None:
+    digest = source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    done = subprocess.run(
+        ["make", "-f", str(BUNDLE / "Makefile"), "sync"],
+        cwd=user.folder,
+        env=user.environ({"CRANE": str(CRANE)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert target.digest("app:1") == digest
+    assert (user.folder / "data" / "report.json").exists()
+
+
+def test_the_json_lines_are_those_that_are_printed(readme: str, user: User, source: Registry, target: Registry) -> None:
+    source.push("app/web:1")
+    user.images((f"{source}/app/web:1", f"{target}/mirror/web:1"))
+    user.write("accounts.json", [])
+    run = user.sync(TZ="Asia/Shanghai")
+    assert [normalised(line) for line in marked(readme, "json")] == [normalised(line) for line in run.output.splitlines()]
+
+
+def first_error(run: Run) -> str:
+    """The first ERROR line of a text log."""
+    return next(line for line in run.lines if line.startswith("ERROR"))
+
+
+def test_the_five_errors_are_those_that_are_printed(
+    readme: str, user: User, source: Registry, target: Registry, guarded: Registry
+) -> None:
+    source.push("app:1")
+    printed = []
+
+    (user.folder / "images.json").mkdir()
+    printed.append(first_error(user.run("sync.py")))
+    (user.folder / "images.json").rmdir()
+
+    user.images((f"{source}/app:2", f"{target}/app:2"))
+    printed.append(first_error(user.run("sync.py")))
+
+    user.images((f"{source}/app:1", f"{guarded}/app:1"))
+    printed.append(first_error(user.run("sync.py", **guarded.environ)))
+
+    busy = Proxy(source, Refuse(1000, body='{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}'))
+    user.images((f"{busy}/app:1", f"{target}/app:1"))
+    printed.append(first_error(user.run("sync.py")))
+
+    user.images((f"{guarded}/app:1", f"{target}/app:1"))
+    printed.append(first_error(user.run("sync.py")))
+
+    # the README names registries where the test has addresses
+    names = {str(source): "registry.example.com", str(busy): "registry.example.com", str(target): "nas.example.com"}
+    names |= {str(guarded): "guarded.example.com"}
+    log = "\n".join(printed)
+    for address, name in names.items():
+        log = log.replace(f"http://{address}", f"https://{name}").replace(address, name)
+    # on loopback crane tries plain HTTP as well, and says so
+    assert marked(readme, "errors") == re.sub(r"; GET https:.*", "", log).splitlines()
