@@ -129,9 +129,12 @@ def _relay(descriptor: int, child: int, stop: Stop, ended: threading.Event, over
 
 
 def _end_when_idle(child: int, ended: threading.Event) -> None:
-    while _jobs(child) and not ended.wait(LOOK_AGAIN):
-        pass
-    signal_group(child, signal.SIGKILL)
+    """Kill the supercronic `child` when it has run no pass for a while: it tells the next time before a pass has begun."""
+    busy = time.monotonic()
+    while not ended.wait(LOOK_AGAIN):
+        busy = time.monotonic() if _jobs(child) else busy
+        if time.monotonic() - busy > IDLE_SECONDS:
+            signal_group(child, signal.SIGKILL)
 
 
 def _wait_for(child: int) -> int:

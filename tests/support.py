@@ -232,6 +232,7 @@ class User:
             try:
                 yield Running(process, log)
             finally:
+                print(f"{script} (exit code {process.poll()}) wrote:\n{log_of(log)[-10_000:]}")  # where its test fails
                 for pid in descendants(process.pid):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

@@ -203,7 +203,7 @@ def test_the_last_pass_of_a_schedule_is_finished(user: User, source: Registry, t
     digest = source.push("app:1")
     stall = Stall()
     user.images((f"{source}/app:1", f"{Proxy(target, stall)}/app:1"))
-    last = datetime.now(UTC) + timedelta(seconds=12)
+    last = datetime.now(UTC) + timedelta(seconds=20)
     cron = f"{last.second} {last.minute} {last.hour} {last.day} {last.month} * {last.year}"
     with user.running("entrypoint.py", CRON=cron, TZ="UTC") as running:
         wait_for(stall.holding.is_set, "the pass began")
