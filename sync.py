@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from imageporter import config, crane, lock, logs, report
+from imageporter import config, crane, lock, logs, records, report
 from imageporter.accounts import Accounts
 from imageporter.errors import UserError, at_the_edge
 from imageporter.rules import Rule
@@ -42,13 +42,13 @@ def main(argv: Sequence[str]) -> int:
         if mistakes:
             raise UserError(mistakes)
 
-        with lock.hold(plan.settings.data_dir) as private:
+        with lock.hold(plan.settings.data_dir) as private, records.kept_in(plan.settings.data_dir) as known:
             clock = report.pass_start(plan.rules, plan.settings)
             doorway = crane.Crane(plan.crane, private, plan.accounts, plan.settings, stop)
             with doorway.ending():
                 with suppress(InterruptedPassError):  # the stages tell it, image by image
                     doorway.login()
-                outcomes = Stages(doorway, plan.settings, stop).run(plan.rules)
+                outcomes = Stages(doorway, plan.settings, stop, known).run(plan.rules)
             code = stop.exit_code or report.exit_code(outcomes)
 
             report.write(plan.settings.data_dir, outcomes, clock, code)

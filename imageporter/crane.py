@@ -1,19 +1,16 @@
 """The one doorway to crane, through `sh`: login, ls, digest, copy."""
 
-import base64
-import html
-import json
 import os
-import re
+import queue
 import shlex
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from typing import Any, TypeVar
 
 import sh
 from loguru import logger
@@ -21,17 +18,20 @@ from loguru import logger
 from imageporter.accounts import Accounts
 from imageporter.crane_errors import CraneError, Kind, error_words, kind_of
 from imageporter.errors import UserError
-from imageporter.keychain import Keychain
+from imageporter.keychain import Keychain, registry_of
 from imageporter.logs import plain
+from imageporter.lookups import LookUps
+from imageporter.masks import Masks
 from imageporter.processes import asked, dying_with
 from imageporter.reference import Reference, is_digest, is_tag
 from imageporter.settings import Settings, process_environ
 from imageporter.stop import InterruptedPassError, Stop
 
+T = TypeVar("T")
+
 LONGEST_REASON = 500
 KILL_AFTER = 3
 PROVING_SECONDS = 60
-SHORTEST_MASKED = 4
 # These would override DOCKER_CONFIG.
 FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 
@@ -71,18 +71,15 @@ class Crane:
         self._private = private
         self._accounts = accounts
         self._keychain = Keychain(private, accounts)
-        self._secrets: list[str] = []
+        self._masks = Masks()
         self._running: dict[int, sh.RunningCommand] = {}
         self._running_lock = threading.Lock()
         self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
-        self._crane = sh.Command(executable).bake(
-            _tty_out=False,
-            _decode_errors="replace",
-            _bg=True,
-            _bg_exc=False,
-            _new_group=True,
-            _preexec_fn=dying_with(os.getpid()),
-        )
+        ours: dict[str, Any] = {"_preexec_fn": dying_with(os.getpid()), "_new_group": True, "_bg": True, "_bg_exc": False}
+        self._crane = sh.Command(executable).bake(**ours, _tty_out=False, _decode_errors="replace")
+        self._xargs = sh.Command("xargs").bake(**ours, _tty_out=False, _decode_errors="replace")
+        self._driver: sh.RunningCommand | None = None
+        self._look_ups = LookUps(executable, private, settings.probes + settings.jobs, self._start_look_ups)
 
     def login(self) -> None:
         """Put every account into the keychain (`crane auth login`, which asks no registry).
@@ -92,16 +89,17 @@ class Crane:
         for account in self._accounts:
             if account.username is None or account.password is None:
                 continue
-            self._hide(account.username, account.password)
+            self._masks.add(account.username, account.password)
             command = ("auth", "login", account.host, f"--username={account.username}", "--password-stdin")
             try:
-                self._call("login", command, self._keychain.login_folder(account), stdin=account.password)
+                self._call("login", command, self._keychain.login_folder(account), "PROBE_TIMEOUT", account.password)
             except CraneError as error:
                 raise UserError([f"{account.prefix}: {error}"]) from None
 
     def tags(self, repository: Reference) -> tuple[str, ...]:
         """The tags of `repository`, without those that are digests of others' (`crane ls -O`)."""
-        told = self._asked("source", ("ls", "--omit-digest-tags", repository.repository), repository).splitlines()
+        command = ("ls", "--omit-digest-tags", repository.repository)
+        told = self._about("source", repository, self._look_up, command).splitlines()
         tags = tuple(tag for tag in told if is_tag(tag))
         if len(tags) < len(told):
             logger.warning("{} lists {} tags that are none; they are left out", repository, len(told) - len(tags))
@@ -112,7 +110,7 @@ class Crane:
 
         `subject` is what an error calls the image: `source` or `target`.
         """
-        printed = self._asked(subject, ("digest", str(image)), image).strip()
+        printed = self._about(subject, image, self._look_up, ("digest", str(image))).strip()
         if not is_digest(printed):
             raise CraneError(subject, Kind.OTHER, f"crane printed {plain(printed)[:80]!r} where a digest belongs")
         return printed
@@ -125,10 +123,10 @@ class Crane:
             return
         command = (*_flags(insecure.pop()), "copy", str(source), str(target))
         try:
-            self._call("copy", command, self._keychain.folder(source, target), "COPY_TIMEOUT")
+            self._call("copy", command, self._keychain.folder(source, target))
         except CraneError as error:
             sides = {"source": source, "target": target}
-            named = [(side, image) for side, image in sides.items() if f"//{image.host}/" in error.words]
+            named = [(side, image) for side, image in sides.items() if f"//{registry_of(image)}/" in error.words]
             raise (self._explained(error, *named[0]) if len(named) == 1 else error) from None
 
     def _copy_in_two(self, source: Reference, target: Reference) -> None:
@@ -138,13 +136,13 @@ class Crane:
         certificate, or send its password without TLS. An OCI layout keeps the digest of images and indexes.
         """
         with tempfile.TemporaryDirectory(dir=self._private) as folder:
-            self._asked("source", ("pull", "--format=oci", str(source), folder), source, "COPY_TIMEOUT")
-            self._asked("target", ("push", folder, str(target)), target, "COPY_TIMEOUT")
+            self._about("source", source, self._call, ("pull", "--format=oci", str(source), folder))
+            self._about("target", target, self._call, ("push", folder, str(target)))
 
-    def _asked(self, subject: str, command: tuple[str, ...], image: Reference, limit: str = "PROBE_TIMEOUT") -> str:
-        """A call about one image, with its account and as securely as it wants; an error says whose it is."""
+    def _about(self, subject: str, image: Reference, call: Callable[..., T], command: tuple[str, ...]) -> T:
+        """A `call` about one image, with its account and as securely as it wants; an error says whose it is."""
         try:
-            return self._call(subject, (*_flags(self._insecure(image)), *command), self._keychain.folder(image), limit)
+            return call(subject, (*_flags(self._insecure(image)), *command), self._keychain.folder(image))
         except CraneError as error:
             raise self._explained(error, subject, image) from None
 
@@ -158,29 +156,55 @@ class Crane:
         if error.kind in {Kind.UNAUTHORIZED, Kind.DENIED}:
             account = self._accounts.of(image)
             words += f" (as {account.username})" if account and account.username else f" (no account for {image.host})"
-        return CraneError(subject, error.kind, words)
+        return CraneError(subject, error.kind, words, image.host)
 
-    def ending(self) -> AbstractContextManager[None]:
-        """A context in which a signal ends every running crane."""
-        return self._stop.ending(self._end_running)
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """The context of all calls, to be entered in the main thread: a signal ends every running crane."""
+        with self._stop.ending(self._end_running):
+            self._look_ups.open()  # here: xargs dies with the thread that starts it
+            try:
+                yield
+            finally:
+                self._look_ups.close()
+                if self._driver is not None:
+                    with suppress(sh.ErrorReturnCode):
+                        self._driver.wait()
 
-    def _hide(self, username: str, password: str) -> None:
-        """Never show `password` again, in whatever form a registry may answer it."""
-        escaped = {json.dumps(password)[1:-1], json.dumps(password, ensure_ascii=False)[1:-1]}
-        # Go writes these three of JSON as \\u003c
-        escaped |= {re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text) for text in escaped}
-        in_url = {quote(password), quote(password, safe=""), quote_plus(password)}
-        in_url |= {re.sub("%..", lambda sign: sign[0].lower(), text) for text in in_url}
-        encoded = {base64.b64encode(text.encode()).decode() for text in (password, f"{username}:{password}")}
-        forms = {password, *escaped, *in_url, *encoded, html.escape(password), html.escape(password, quote=False)}
-        secrets = {*self._secrets, *(form for form in forms if len(form) >= SHORTEST_MASKED)}
-        # The longest first: one password may begin like another.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+    def _look_up(self, subject: str, command: tuple[str, ...], config: Path) -> str:
+        """Run crane with the keychain in `config`, among the other look-ups, and give its stdout."""
+        logger.debug("+ crane {}", shlex.join(command))
+        seconds = self._settings.probe_timeout
+        self._stop.check()
+        try:
+            answer = self._look_ups.run(command, config.name, seconds)
+        except ChildProcessError as error:
+            self._stop.check()
+            raise CraneError(subject, Kind.OTHER, f"{error}; this call died with it") from None
+        if not answer.code:
+            return answer.stdout.decode(errors="replace")
+        self._stop.check()
+        if answer.timed_out:
+            raise _late(subject, seconds, "PROBE_TIMEOUT")
+        raise self._typed(subject, answer.stderr, answer.code)
+
+    def _start_look_ups(
+        self,
+        arguments: Sequence[str],
+        lines: "queue.Queue[str | None]",
+        told: Callable[[str], None],
+        ended: Callable[..., None],
+    ) -> None:
+        running = self._xargs(*arguments, _in=lines, _out=told, _err=_no_news, _done=ended, _env=self._environ)
+        with self._running_lock:
+            self._driver = running
+        if self._stop.exit_code:  # the signal came before it was listed
+            _signal(running, signal.SIGTERM)
 
     def _call(
-        self, subject: str, command: tuple[str, ...], config: Path, limit: str = "PROBE_TIMEOUT", stdin: str | None = None
-    ) -> str:
-        """Run crane with the keychain in `config` and give its stdout.
+        self, subject: str, command: tuple[str, ...], config: Path, limit: str = "COPY_TIMEOUT", stdin: str | None = None
+    ) -> None:
+        """Run crane with the keychain in `config`, as a process of its own that is ended exactly.
 
         It may take the number of seconds in the setting `limit`.
         """
@@ -191,19 +215,17 @@ class Crane:
         try:
             with self._listed(running), _limited(running, seconds) as timed_out:
                 self._stop.check()
-                return str(running.wait())
+                running.wait()
         except sh.ErrorReturnCode as error:
             self._stop.check()
             if timed_out.is_set():
-                raise CraneError(subject, Kind.TIMED_OUT, f"no end after {seconds:g} seconds ({limit})") from None
-            raise self._typed(subject, error) from None
+                raise _late(subject, seconds, limit) from None
+            raise self._typed(subject, error.stderr, error.exit_code) from None
 
-    def _typed(self, subject: str, error: sh.ErrorReturnCode) -> CraneError:
-        words = error_words(error.stderr.decode(errors="replace")) or f"crane ended with {error.exit_code}"
+    def _typed(self, subject: str, stderr: bytes, exit_code: int) -> CraneError:
+        words = error_words(stderr.decode(errors="replace")) or f"crane ended with {exit_code}"
         kind = kind_of(words)
-        for secret in self._secrets:
-            words = words.replace(secret, "***")
-        words = words.replace(" (HEAD responses have no body, use GET for details)", "")
+        words = self._masks.masked(words).replace(" (HEAD responses have no body, use GET for details)", "")
         return CraneError(subject, kind, plain(words)[:LONGEST_REASON])
 
     @contextmanager
@@ -225,13 +247,13 @@ class Crane:
     def _end_running(self) -> None:
         """SIGTERM to every running crane, SIGKILL to those that still run KILL_AFTER seconds later."""
         with self._running_lock:
-            running = list(self._running.values())
+            running = [*self._running.values(), *([self._driver] if self._driver is not None else [])]
         for one in running:
             _signal(one, signal.SIGTERM)
 
         def kill() -> None:
             for one in running:
-                if one.pid in self._running:
+                if one is self._driver or one.pid in self._running:
                     _signal(one, signal.SIGKILL)
 
         late = threading.Timer(KILL_AFTER, kill)
@@ -257,6 +279,14 @@ def _limited(running: sh.RunningCommand, seconds: float) -> Iterator[threading.E
         yield timed_out
     finally:
         timer.cancel()
+
+
+def _late(subject: str, seconds: float, limit: str) -> CraneError:
+    return CraneError(subject, Kind.TIMED_OUT, f"no end after {seconds:g} seconds ({limit})")
+
+
+def _no_news(_: str) -> None:
+    """What xargs says of a death that we see ourselves."""
 
 
 def _signal(running: sh.RunningCommand, number: signal.Signals) -> None:

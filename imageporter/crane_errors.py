@@ -35,11 +35,15 @@ _CODES = {
 
 
 class CraneError(Exception):
-    """A crane call that did not succeed. The text is one line: `source not found: GET ...`."""
+    """A crane call that did not succeed. The text is one line: `source not found: GET ...`.
 
-    def __init__(self, subject: str, kind: Kind, words: str) -> None:
+    `host` is the registry that it is about; None where crane does not say.
+    """
+
+    def __init__(self, subject: str, kind: Kind, words: str, host: str | None = None) -> None:
         self.kind = kind
         self.words = words
+        self.host = host
         super().__init__(f"{subject} {kind.value}: {words}")
 
     @property

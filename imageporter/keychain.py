@@ -73,5 +73,9 @@ def _host_key(image: Reference) -> str:
 
 
 def _repository_key(image: Reference) -> str:
-    host = DOCKER_HUB_REGISTRY if image.host == DOCKER_HUB else image.host
-    return f"{host}/{image.path}"
+    return f"{registry_of(image)}/{image.path}"
+
+
+def registry_of(image: Reference) -> str:
+    """The host that crane asks for `image`, and names in its errors."""
+    return DOCKER_HUB_REGISTRY if image.host == DOCKER_HUB else image.host

@@ -4,7 +4,9 @@ import io
 import logging
 import os
 import re
+import shutil
 import sys
+import threading
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 from pythonjsonlogger.json import JsonFormatter
 
-from imageporter.settings import Settings
+from imageporter.settings import Settings, terminal_is_dumb
 
 if TYPE_CHECKING:
     from loguru import Record
 
 TEXT = "<dim>{time:YYYY-MM-DD HH:mm:ss}</dim> <level>{level: <7}</level> {message}\n"
+
+
+ERASE = "\r\x1b[K"
 
 
 class _Formatter(JsonFormatter):
@@ -33,9 +38,32 @@ class _Formatter(JsonFormatter):
 
 
 class _Stdout:
-    """stdout, as long as it takes anything: a pass goes on when the log's reader (`| head`) is gone, or its disk is full."""
+    """stdout, as long as it takes anything: a pass goes on when the log's reader (`| head`) is gone, or its disk is full.
+
+    Its last line may be a live one, which stays below what is written.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live = ""
 
     def write(self, text: str) -> None:
+        """Write `text` above the live line."""
+        with self._lock:
+            self._write(f"{ERASE}{text}{self._live}" if self._live else text)
+
+    def live(self, text: str) -> None:
+        """Make `text`, as far as it fits, the live line."""
+        with self._lock:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            if text != self._live:
+                self._live = text
+                self._write(f"{ERASE}{text}")
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def _write(self, text: str) -> None:
         """Write `text`, or drop it; from the first failure on, which stderr tells, everything is dropped."""
         try:
             if sys.stdout is not None:  # it was closed before the start
@@ -48,9 +76,13 @@ class _Stdout:
                     sys.stderr.write(f"the log cannot be written any more: {error.strerror}\n")
 
 
+_stdout: list[_Stdout] = []  # the one with a live line, if there is one
+
+
 def configure(settings: Settings) -> None:
     """Send every log line to stdout, as `settings` say. Called again, it starts afresh."""
     logger.remove()
+    _stdout.clear()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file may hold what no terminal can show
     # `diagnose` would print the values of variables, passwords too, into tracebacks.
@@ -60,8 +92,22 @@ def configure(settings: Settings) -> None:
         handler.setFormatter(_Formatter(json_ensure_ascii=False))
         logger.add(handler, format="{message}", **common)
     else:
-        colours = sys.stdout is not None and sys.stdout.isatty() and not settings.no_color
-        logger.add(_Stdout(), format=_text, colorize=colours, **common)
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        stdout = _Stdout()
+        logger.add(stdout, format=_text, colorize=terminal and not settings.no_color, **common)
+        if terminal and settings.log_level in {"DEBUG", "INFO"} and not terminal_is_dumb():
+            _stdout.append(stdout)
+
+
+def has_live_line() -> bool:
+    """Whether the log goes to a terminal, where a line can change."""
+    return bool(_stdout)
+
+
+def live(text: str) -> None:
+    """Show `text` below the log, where it has a live line; the empty text takes it away."""
+    for stdout in _stdout:
+        stdout.live(text)
 
 
 def event(name: str, message: str, level: str = "INFO", **keys: str | float | None) -> None:

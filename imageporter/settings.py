@@ -115,10 +115,11 @@ class Settings(BaseModel):
     probes: Width = Field(16, description="digest look-ups at once")
     copy_timeout: Limit = Field(3600, description="seconds after which a copy is ended and counts as failed")
     probe_timeout: Limit = Field(60, description="seconds after which a look-up is ended and counts as failed")
+    trust_records: Seconds = Field(0, description="seconds for which a verified target is believed without asking it; 0: ask")
     config_file: Place | None = Field(None, description="accounts and images in one file (config.json, .yaml, .yml)")
     accounts_file: Place | None = Field(None, description="the accounts (accounts.json, .yaml, .yml, then auth.*)")
     images_file: Place | None = Field(None, description="the images (images.json, .yaml, .yml)")
-    data_dir: Place = Field(Path("data"), description="where the lock and report.json are kept")
+    data_dir: Place = Field(Path("data"), description="where the lock, the records and report.json are kept")
     log_level: Level = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Format = Field("text", description="text or json")
     no_color: Annotated[bool, BeforeValidator(bool)] = Field(default=False, description="anything: no colours on a terminal")
@@ -164,6 +165,11 @@ def secret_variable(name: str, environ: Mapping[str, str]) -> str | None:
         return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError):
         raise ValueError(f"names {name}, but the file in {name}_FILE cannot be read; correct it") from None
+
+
+def terminal_is_dumb() -> bool:
+    """Whether the terminal, as it says itself, can only add lines."""
+    return os.environ.get("TERM", "dumb") == "dumb"
 
 
 def process_environ() -> dict[str, str]:

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,6 +277,16 @@ def descendants(pid: int) -> dict[int, list[str]]:
         below |= children
         parents = set(children)
     return below
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of the processes that still run; a dead one may wait for init to notice."""
+    known = []
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z":
+                known.append(pid)
+    return known
 
 
 class Proxy:

@@ -21,6 +21,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "sleep_time": 5,
         "retry_delay_time": 5,
         "retries": 2,
+        "trust_records": 0,
         "jobs": 4,
         "probes": 16,
         "copy_timeout": 3600,

@@ -8,6 +8,7 @@ import pytest
 from imageporter import logs, rules
 from imageporter.crane import Crane
 from imageporter.files import Place
+from imageporter.records import Records
 from imageporter.reference import Reference
 from imageporter.report import Word
 from imageporter.settings import Settings
@@ -33,7 +34,7 @@ def test_a_mistake_of_ours_fails_its_image_alone(capsys: pytest.CaptureFixture[s
     wanted = rules.check(data, Place(Path("images.json")), mistakes)
     settings = Settings(log_level="DEBUG")
     logs.configure(settings)
-    outcomes = Stages(cast("Crane", cast("Any", Broken())), settings, Stop()).run(wanted)
+    outcomes = Stages(cast("Crane", cast("Any", Broken())), settings, Stop(), Records(None)).run(wanted)
     assert [(outcome.word, outcome.error) for outcome in outcomes] == [
         (Word.FAILED, "unexpected RuntimeError"),
         (Word.SKIPPED, None),

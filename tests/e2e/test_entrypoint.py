@@ -6,10 +6,9 @@ import re
 import signal
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from support import SUPERCRONIC, Proxy, Registry, Stall, User, descendants, wait_for
+from support import SUPERCRONIC, Proxy, Registry, Stall, User, alive, descendants, wait_for
 
 EVERY_SECOND = "* * * * * * *"
 
@@ -80,7 +79,7 @@ def test_supercronic_dies_with_the_front_door(user: User) -> None:
         wait_for(lambda: descendants(running.process.pid), "supercronic runs")
         below = descendants(running.process.pid)
         running.process.kill()
-        wait_for(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()], "supercronic died too")
+        wait_for(lambda: not alive(below), "supercronic died too")
 
 
 @pytest.mark.parametrize("cron", ["0 0 30 2 *", "0 0 1 1 * 2020"])
@@ -167,7 +166,7 @@ def test_a_sigterm_reaches_the_running_pass(user: User, source: Registry, target
         began = time.monotonic()
         run = running.end(signal.SIGTERM, seconds=10)
         assert time.monotonic() - began < 10
-        assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+        assert not alive(below)
     stall.release.set()
     assert run.code == 143
     assert "interrupted: 1 of the 1 images were not finished; the next pass takes them up" in run.output
@@ -225,7 +224,7 @@ def test_a_signal_while_a_tool_does_not_answer(user: User, variable: str, script
         wait_for(began.exists, "the tool was asked")
         below = descendants(running.process.pid)
         run = running.end(signal.SIGTERM, seconds=10)
-        wait_for(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()], "nothing is left")
+        wait_for(lambda: not alive(below), "nothing is left")
     assert run.code == 143
     assert run.lines[-1] == "WARNING interrupted before anything was tried"
     assert list(user.tmp.iterdir()) == []

@@ -1,5 +1,7 @@
 """What goes wrong in the world: registries that refuse, stall or lie."""
 
+import re
+
 import pytest
 from support import Proxy, Refuse, Registry, Stall, User, free_port
 
@@ -161,7 +163,7 @@ def test_a_target_that_answers_too_many_requests_is_not_copied_to(user: User, so
     user.images((f"{source}/app:1", f"{proxy}/app:1"))
     run = user.sync(RETRIES="1")
     assert run.code == 0, run.output
-    assert [row["error"].split(":")[0] for row in run.events("image.retry")] == ["target too many requests"]
+    assert [row["error"].split(":")[0] for row in run.events("registry.paused")] == ["target too many requests"]
     assert target.digest("app:1") == digest
 
 
@@ -176,9 +178,15 @@ def test_too_many_requests_are_tried_again(user: User, source: Registry, target:
     digest = source.push("app:1")
     proxy = Proxy(source, Refuse(6))  # crane asks three times by HEAD, three times by GET
     user.images((f"{proxy}/app:1", f"{target}/app:1"))
-    run = user.sync(RETRIES="1")
+    run = user.sync()
     assert run.code == 0, run.output
-    assert run.events("image.retry")[0]["error"].startswith("source too many requests: ")
+    paused = run.events("registry.paused")[0]
+    assert (paused["registry"], paused["level"]) == (str(proxy), "WARNING")
+    assert 1 <= paused["seconds"] <= 1.25
+    assert re.fullmatch(
+        rf"{proxy} answers 429: it is left alone for 1\.\d s, with every image that needs it", paused["message"]
+    )
+    assert paused["error"].startswith("source too many requests: ")
     assert target.digest("app:1") == digest
 
 
@@ -189,7 +197,8 @@ def test_too_many_requests_for_ever(user: User, source: Registry, target: Regist
     run = user.sync()
     assert run.code == 1
     done = run.events("image.done")[0]
-    assert done["error"] == f"source too many requests: GET http://{proxy}/v2/app/manifests/1: TOOMANYREQUESTS: slow down"
+    asked = f"GET http://{proxy}/v2/app/manifests/1"
+    assert done["error"] == f"source too many requests: {asked}: TOOMANYREQUESTS: slow down (and again after a pause)"
     assert target.digest("app:1") == ""
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import BUNDLE, Proxy, Registry, Running, Stall, User, descendants, log_of, start, wait_for
+from support import BUNDLE, Proxy, Registry, Running, Stall, User, alive, descendants, log_of, start, wait_for
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_signal_ends_the_copy_and_is_reported(
         run = running.end(number, seconds=10)
         assert time.monotonic() - began < 10
     assert run.code == code
-    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    assert not alive(below)
     assert private_folders(user) == []
     # the one that began is told, those that never began are only counted
     assert [row["error"] for row in run.events("image.done")] == ["interrupted"]
@@ -90,7 +90,7 @@ def test_a_crane_that_does_not_listen_is_killed(user: User, source: Registry, ta
         wait_for(began.exists, "the copy began")
         below = descendants(running.process.pid)
         assert running.end(signal.SIGTERM, seconds=10).code == 143
-    wait_for(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()], "its children are gone")
+    wait_for(lambda: not alive(below), "its children are gone")
 
     run = user.sync(CRANE=wrapper, COPY_TIMEOUT="1")
     assert run.events("image.done")[0]["error"] == "copy timed out: no end after 1 seconds (COPY_TIMEOUT)"
@@ -158,7 +158,7 @@ def test_a_killed_pass_leaves_nothing_running_and_the_next_converges(
         below = descendants(running.process.pid)
         assert any("copy" in argv for argv in below.values())
         running.process.kill()
-        wait_for(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()], "crane died with its pass")
+        wait_for(lambda: not alive(below), "crane died with its pass")
     left_behind = private_folders(user)
     assert len(left_behind) == 1
 
@@ -220,4 +220,4 @@ def test_a_report_that_cannot_be_written_is_told(user: User) -> None:
     run = user.run("sync.py")
     assert run.code == 0
     assert "ERROR data/report.json cannot be written: Is a directory" in run.lines
-    assert sorted(path.name for path in (user.folder / "data").iterdir()) == ["lock", "report.json"]
+    assert sorted(path.name for path in (user.folder / "data").iterdir()) == ["lock", "records.db", "report.json"]

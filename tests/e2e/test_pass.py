@@ -85,8 +85,8 @@ def test_the_text_log_and_the_report(user: User, source: Registry, target: Regis
     lines = run.lines
     assert lines[0] == "WARNING no accounts file here: every registry is asked without a password"
     assert lines[1] == "INFO pass of 2 images"
-    assert lines[2] == f"ERROR failed     {gone}: {reason}"
-    assert lines[3].startswith(f"INFO copied     {copied} ({digest[:19]}, ")
+    assert lines[2].startswith(f"INFO copied     {copied} ({digest[:19]}, ")
+    assert lines[3] == f"ERROR failed     {gone}: {reason}"
     assert lines[4].startswith("WARNING pass done: 1 copied, 0 skipped, 1 failed in ")
     assert lines[5:] == [f"ERROR failed: {gone}: {reason}"]
 

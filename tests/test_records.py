@@ -1,0 +1,59 @@
+"""Several processes write the same records, and some are killed while they do."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from support import BUNDLE
+
+from imageporter import records
+
+WRITER = """
+import sys
+from pathlib import Path
+from imageporter import records
+from imageporter.reference import Reference
+from imageporter.rules import Image
+name, count = sys.argv[2], int(sys.argv[3])
+with records.kept_in(Path(sys.argv[1])) as known:
+    for number in range(count):
+        image = Image("", Reference("source.example.com", "app", "1"), Reference("target.example.com", name, str(number)))
+        known.verified(image, "sha256:" + "0" * 64)
+        print(number, flush=True)
+"""
+
+
+def writer(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
+    return subprocess.Popen(command, cwd=BUNDLE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def recorded(folder: Path, name: str) -> int:
+    with sqlite3.connect(folder / records.FILE) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        query = "SELECT count(*) FROM synced WHERE target LIKE ?"
+        return int(database.execute(query, (f"target.example.com/{name}:%",)).fetchone()[0])
+
+
+def test_four_processes_write_at_once(tmp_path: Path) -> None:
+    running = [writer(tmp_path, f"writer{number}", 300) for number in range(4)]
+    for one in running:
+        _, told = one.communicate(timeout=60)
+        assert (one.returncode, told) == (0, "")
+    assert [recorded(tmp_path, f"writer{number}") for number in range(4)] == [300] * 4
+
+
+def test_kill_9_during_a_write_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    for stop_after in (1, 50, 117, 400):
+        name = f"killed{stop_after}"
+        process = writer(tmp_path, name, 1_000_000)
+        assert process.stdout
+        for line in process.stdout:
+            if int(line) >= stop_after:
+                process.kill()
+                break
+        left, told = process.communicate(timeout=60)
+        written = int((left.split() or [line])[-1]) + 1
+        assert told == ""
+        assert recorded(tmp_path, name) >= written
