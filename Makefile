@@ -1,4 +1,4 @@
-# make demo | make test | make check | make sync | make schema | make image
+# make demo | make test | make check | make bench | make sync | make schema | make image
 # Everything that is built stays in this folder: .venv (Python) and .tools (crane, supercronic).
 # `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
 
@@ -43,6 +43,10 @@ test: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry  ## all
 check: $(VENV)/.dev  ## lint, types and format
 	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 
+.PHONY: bench
+bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about an hour
+	cd $(ROOT) && $(VENV)/bin/python bench/bench.py $(BENCH)
+
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
 	cd $(ROOT) && $(VENV)/bin/python -m imageporter.schema schemas
@@ -85,4 +89,23 @@ $(TOOLS)/crane $(TOOLS)/supercronic: $(ROOT)/tools.txt | $(GO)
 
 $(TOOLS)/registry: $(ROOT)/tests/tools.txt | $(GO)
 	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
+	@touch $@
+
+# What the bench compares with, and the latency it puts before the registries.
+$(TOOLS)/regsync: $(ROOT)/bench/tools.txt | $(GO)
+	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
+	@touch $@
+
+$(TOOLS)/toxiproxy: $(ROOT)/bench/tools.txt | $(GO)
+	GOBIN=$(TOOLS)/new CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/toxiproxy/' $<)
+	mv $(TOOLS)/new/server $@ && rmdir $(TOOLS)/new
+
+$(TOOLS)/.skopeo:
+	@command -v skopeo >/dev/null || { apt-get update && apt-get install --yes skopeo; }
+	@mkdir -p $(TOOLS) && touch $@
+
+# Where the module cannot be had, the bench says so in its table; set IMAGE_SYNCER to one built elsewhere.
+$(TOOLS)/.image-syncer: $(ROOT)/bench/tools.txt | $(GO)
+	-GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' \
+	  -tags containers_image_openpgp,exclude_graphdriver_btrfs $$(grep -E '/image-syncer@' $<)
 	@touch $@

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import sh
 from loguru import logger
 
+from imageporter import certificates
 from imageporter.accounts import Accounts
 from imageporter.crane_errors import CraneError, Kind, error_words, kind_of
 from imageporter.errors import UserError
@@ -75,6 +76,7 @@ class Crane:
         self._running: dict[int, sh.RunningCommand] = {}
         self._running_lock = threading.Lock()
         self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
+        self._environ |= certificates.put_together(self._environ, private)
         ours: dict[str, Any] = {"_preexec_fn": dying_with(os.getpid()), "_new_group": True, "_bg": True, "_bg_exc": False}
         self._crane = sh.Command(executable).bake(**ours, _tty_out=False, _decode_errors="replace")
         self._xargs = sh.Command("xargs").bake(**ours, _tty_out=False, _decode_errors="replace")

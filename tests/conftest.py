@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import bcrypt
 import hypothesis
 import pytest
-import trustme
 from loguru import logger
-from support import CRANE, REGISTRY_BINARY, Registry, User, free_port, log_of, start, wait_for
+from support import CRANE, REGISTRY_BINARY, Registry, User, certify
 
 # Machines are shared and noisy: no example is judged by its time, and every run tries the same ones.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
@@ -48,37 +46,14 @@ def user(tmp_path: Path) -> User:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The certificate of a private authority; beside it a server's certificate and key for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("authority")
-    ca = trustme.CA()
-    server = ca.issue_cert("127.0.0.1")
-    ca.cert_pem.write_to_path(folder / "ca.pem")
-    server.cert_chain_pems[0].write_to_path(folder / "server.pem")
-    server.private_key_pem.write_to_path(folder / "server.key")
-    return folder / "ca.pem"
+    return certify(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory, authority: Path) -> Iterator[Registry]:
     """A distribution registry that wants an account (htpasswd), with TLS of a private authority."""
-    folder = tmp_path_factory.mktemp("distribution")
     account = ("alice", f"p@ss:wörd/{os.urandom(8).hex()}")
-    hashed = bcrypt.hashpw(account[1].encode(), bcrypt.gensalt(rounds=4)).decode()
-    (folder / "htpasswd").write_text(f"{account[0]}:{hashed}\n")
-    port = free_port()
-    (folder / "config.yml").write_text(f"""
-version: 0.1
-log: {{level: info, formatter: json, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
-auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
-http:
-  addr: 127.0.0.1:{port}
-  tls: {{certificate: {authority.parent}/server.pem, key: {authority.parent}/server.key}}
-""")
-    log = folder / "log"
-    with start([str(REGISTRY_BINARY), "serve", str(folder / "config.yml")], log, env={"OTEL_TRACES_EXPORTER": "none"}):
-        wait_for(lambda: "listening on" in log_of(log), f"distribution: {log}")
-        registry = Registry(f"127.0.0.1:{port}", folder / "docker", account, authority)
-        registry.login()
+    with Registry.guarded(tmp_path_factory.mktemp("distribution"), authority, account) as registry:
         yield registry
 
 

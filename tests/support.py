@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bcrypt
+import trustme
+
 BUNDLE = Path(__file__).resolve().parent.parent
 CRANE = BUNDLE / ".tools" / "crane"
 SUPERCRONIC = BUNDLE / ".tools" / "supercronic"
@@ -43,6 +46,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def certify(folder: Path) -> Path:
+    """Make a private authority in `folder`, and a server's certificate and key for 127.0.0.1; gives the authority's."""
+    ca = trustme.CA()
+    server = ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    server.cert_chain_pems[0].write_to_path(folder / "server.pem")
+    server.private_key_pem.write_to_path(folder / "server.key")
+    return folder / "ca.pem"
 
 
 @contextmanager
@@ -76,6 +89,30 @@ class Registry:
             wait_for(lambda: "serving on port" in log_of(log), f"crane registry serve: {log}")
             port = log_of(log).split("serving on port ")[1].split()[0]
             yield cls(f"127.0.0.1:{port}", log.with_suffix(".docker"))
+
+    @classmethod
+    @contextmanager
+    def guarded(cls, folder: Path, authority: Path, account: tuple[str, str]) -> Iterator["Registry"]:
+        """A distribution registry that wants `account` (htpasswd), with the TLS certificate beside `authority`'s."""
+        folder.mkdir(exist_ok=True)
+        hashed = bcrypt.hashpw(account[1].encode(), bcrypt.gensalt(rounds=4)).decode()
+        (folder / "htpasswd").write_text(f"{account[0]}:{hashed}\n")
+        port = free_port()
+        (folder / "config.yml").write_text(f"""
+version: 0.1
+log: {{level: info, formatter: json, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
+auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
+http:
+  addr: 127.0.0.1:{port}
+  tls: {{certificate: {authority.parent}/server.pem, key: {authority.parent}/server.key}}
+""")
+        log = folder / "log"
+        with start([str(REGISTRY_BINARY), "serve", str(folder / "config.yml")], log, env={"OTEL_TRACES_EXPORTER": "none"}):
+            wait_for(lambda: "listening on" in log_of(log), f"distribution: {log}")
+            registry = cls(f"127.0.0.1:{port}", folder / "docker", account, authority)
+            registry.login()
+            yield registry
 
     def __str__(self) -> str:
         return self.address

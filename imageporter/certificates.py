@@ -1,0 +1,57 @@
+"""The authorities that crane trusts, put together once a pass.
+
+Each crane reads, and takes apart, every certificate of the system's bundle and once more of the system's directory.
+That is half of what a look-up with TLS costs. One file with each certificate once means the same to it.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# As Go has them (crypto/x509, root_linux.go): the first file that can be read, and every directory.
+FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+
+_CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
+
+
+def put_together(environ: Mapping[str, str], private: Path) -> dict[str, str]:
+    """Variables that make crane trust, from one file in `private`, all that it trusts with the variables `environ`.
+
+    None where that is not Linux's way, or no certificate is found.
+    """
+    if sys.platform != "linux":
+        return {}
+    unique = dict.fromkeys(found for path in _read(environ) for found in _CERTIFICATE.findall(path.read_bytes()))
+    if not unique:
+        return {}
+    bundle, nothing = private / "authorities.pem", private / "no-authorities"
+    bundle.write_bytes(b"\n".join(unique) + b"\n")
+    nothing.mkdir()
+    return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(nothing)}
+
+
+def _read(environ: Mapping[str, str]) -> Iterator[Path]:
+    """The files that Go would read, where they can be read."""
+    files = [environ["SSL_CERT_FILE"]] if environ.get("SSL_CERT_FILE") else FILES
+    directories = environ["SSL_CERT_DIR"].split(":") if environ.get("SSL_CERT_DIR") else DIRECTORIES
+    yield from [path for path in map(Path, files) if _is_readable(path)][:1]
+    for directory in map(Path, directories):
+        if directory.is_dir():
+            yield from (path for path in sorted(directory.iterdir()) if _is_readable(path))
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return path.is_file() and file.readable()
+    except OSError:
+        return False
