@@ -22,9 +22,9 @@ from pathlib import Path
 from loguru import logger
 
 import sync
-from imageporter import lock, supercronic
+from imageporter import lock, supercronic, tools
 from imageporter.errors import UserError, at_the_edge
-from imageporter.settings import BUNDLE, find_tool, load
+from imageporter.settings import BUNDLE, load
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     with Stop() as stop:
         mistakes: list[str] = []
         settings = sync.read([], mistakes, stop).settings
-        executable = find_tool("supercronic", settings.supercronic, mistakes)
+        executable = tools.find("supercronic", settings.supercronic, mistakes)
         if not lock.can_be_temporary():  # a mistake that is known already: no place for the crontab, to be judged
             raise UserError(mistakes)
         with tempfile.TemporaryDirectory(prefix="imageporter-crontab-") as folder:

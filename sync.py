@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from imageporter import config, crane, lock, logs, records, report
+from imageporter import config, crane, lock, logs, records, report, tools
 from imageporter.accounts import Accounts
 from imageporter.errors import UserError, at_the_edge
 from imageporter.rules import Rule
-from imageporter.settings import Settings, find_tool, load
+from imageporter.settings import Settings, load
 from imageporter.stages import Stages
 
 
@@ -62,9 +62,9 @@ def read(argv: Sequence[str], mistakes: list[str], stop: Stop) -> Plan:
     logs.configure(settings)
     known = config.read(settings, mistakes)
     lock.prepare(settings.data_dir, mistakes)
-    executable = find_tool("crane", settings.crane, mistakes)
+    executable = tools.find("crane", settings.crane, mistakes)
     if executable:
-        crane.prove(executable, mistakes, stop)
+        tools.prove(executable, mistakes, stop)
     return Plan(known.settings, known.accounts, known.rules, executable)
 
 

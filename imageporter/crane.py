@@ -4,7 +4,6 @@ import os
 import queue
 import shlex
 import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from imageporter.keychain import Keychain, registry_of
 from imageporter.logs import plain
 from imageporter.lookups import LookUps
 from imageporter.masks import Masks
-from imageporter.processes import asked, dying_with
+from imageporter.processes import dying_with
 from imageporter.reference import Reference, is_digest, is_tag
 from imageporter.settings import Settings, process_environ
 from imageporter.stop import InterruptedPassError, Stop
@@ -32,7 +31,6 @@ T = TypeVar("T")
 
 LONGEST_REASON = 500
 KILL_AFTER = 3
-PROVING_SECONDS = 60
 # These would override DOCKER_CONFIG.
 FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 
@@ -40,23 +38,6 @@ FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 def _flags(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001
     """`--insecure` lets crane go on without TLS, and without knowing the certificate."""
     return ("--insecure",) if insecure else ()
-
-
-def prove(executable: str, mistakes: list[str], stop: Stop) -> None:
-    """Run `crane version`; an `executable` that cannot be run, or does not know it, is added to `mistakes`.
-
-    Raises InterruptedPassError.
-    """
-    try:
-        with asked((executable, "version"), PROVING_SECONDS, stop) as process:
-            process.communicate()
-        reason = f"`version` ends with {process.returncode}" if process.returncode else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or f"no end after {PROVING_SECONDS} seconds"
-    if reason:
-        mistakes.append(
-            f"CRANE: {executable!r} does not work as crane: {reason}; set it to the path of crane for this machine"
-        )
 
 
 class Crane:

@@ -57,7 +57,9 @@ class Line:
                     _, count, job = heapq.heappop(self._later)
                     heapq.heappush(self._ready, (job.index, count, job))
                 if self._ready:
-                    return heapq.heappop(self._ready)[2]
+                    job = heapq.heappop(self._ready)[2]
+                    self._changed.notify()  # several may have become due at once
+                    return job
                 self._changed.wait(self._later[0][0] - now if self._later else None)
         return None
 

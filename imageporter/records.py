@@ -56,6 +56,8 @@ class Records:
 
     def believed(self, image: Image, digest: str, seconds: float) -> bool:
         """Whether a record not older than `seconds` says that the target of `image` is its source, `digest`."""
+        if not seconds:
+            return False
         asked = (str(image.target), str(image.source), digest)
         query = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ?"
         row = self._do(lambda database: database.execute(query, asked).fetchone())

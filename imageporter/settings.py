@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -175,20 +174,6 @@ def terminal_is_dumb() -> bool:
 def process_environ() -> dict[str, str]:
     """This process's environment, for the programs that it starts."""
     return dict(os.environ)
-
-
-def find_tool(tool: str, preferred: str | None, mistakes: list[str]) -> str:
-    """The path of `tool`: `preferred` (a path, or a name on PATH), else the one make built, else the one on PATH.
-
-    One that is not there is added to `mistakes`, and gives the empty string.
-    """
-    built = BUNDLE / ".tools" / tool
-    wanted = preferred if preferred is not None else str(built) if built.exists() else tool
-    path = shutil.which(wanted)
-    if path is None:
-        what = f"{wanted!r} is not a program that can be run"
-        mistakes.append(f"{tool.upper()}: {what}; run `make tools`, or set {tool.upper()} to the path of {tool}")
-    return path or ""
 
 
 def _flag_of(name: str) -> str:

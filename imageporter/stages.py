@@ -182,7 +182,7 @@ class Stages:
     def _settle(self, place: Place, outcome: Outcome) -> None:
         self._outcomes[place.index] = outcome
         self._progress.ended(outcome)
-        if outcome.attempts:
+        if outcome.attempts or outcome.error != INTERRUPTED:
             image_done(outcome)
 
 

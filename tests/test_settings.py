@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from imageporter.settings import Settings, find_tool, load
+from imageporter.settings import Settings, load
 
 
 def loaded(*flags: str, **environ: str) -> tuple[Settings, list[str]]:
@@ -102,19 +102,3 @@ def test_help_names_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     for name in (*(name.upper() for name in Settings.model_fields), "--accounts", "--images", "--dry-run", "--jobs"):
         assert name in said
-
-
-def test_find_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    tool = tmp_path / "crane"
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
-    mistakes: list[str] = []
-    assert find_tool("crane", None, mistakes).endswith("/.tools/crane")
-    assert find_tool("crane", "crane", mistakes) == str(tool)
-    assert find_tool("crane", str(tool), mistakes) == str(tool)
-    assert mistakes == []
-    find_tool("crane", str(tmp_path), mistakes)
-    assert mistakes == [
-        f"CRANE: {str(tmp_path)!r} is not a program that can be run; run `make tools`, or set CRANE to the path of crane"
-    ]
