@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -55,7 +56,7 @@ class Bench:
             self._many_rules()
             return
         names: Names = [("large", "v0")] if work == "e" else small((200 if work in "ab" else 1000) // self._part)
-        ours = (OURS, OURS_TUNED) if work == "a" else (OURS, OURS_TUNED, OURS_TRUSTING)
+        ours = {"a": (OURS, OURS_TUNED), "d": (OURS, OURS_TUNED, OURS_TRUSTING)}.get(work, (OURS, OURS_TRUSTING))
         more = (OURS_AS_IS,) if work in "ad" else ()
         tools = (OURS, BARE_CRANE, *peers()) if work == "e" else (*ours, *more, *peers())
         if work in "bcd":  # so that all are unchanged, whoever copied them
@@ -166,6 +167,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the figures go (bench/results.json)")
     parser.add_argument("--table", action="store_true", help="only print the table of an earlier run")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     if asked.out is None:
         asked.out = HERE / "results.json" if asked.part == 1 else Path(tempfile.gettempdir()) / "imageporter-bench.json"
     if not asked.table:
