@@ -7,6 +7,7 @@ That is half of what a look-up with TLS costs. One file with each certificate on
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 # As Go has them (crypto/x509, root_linux.go): the first file that can be read, and every directory.
@@ -30,7 +31,7 @@ def put_together(environ: Mapping[str, str], private: Path) -> dict[str, str]:
     """
     if sys.platform != "linux":
         return {}
-    unique = dict.fromkeys(found for path in _read(environ) for found in _CERTIFICATE.findall(path.read_bytes()))
+    unique = dict.fromkeys(found for text in _texts(environ) for found in _CERTIFICATE.findall(text))
     if not unique:
         return {}
     bundle, nothing = private / "authorities.pem", private / "no-authorities"
@@ -39,19 +40,20 @@ def put_together(environ: Mapping[str, str], private: Path) -> dict[str, str]:
     return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(nothing)}
 
 
-def _read(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The files that Go would read, where they can be read."""
+def _texts(environ: Mapping[str, str]) -> Iterator[bytes]:
+    """The content of the files that Go would read, where they can be read."""
     files = [environ["SSL_CERT_FILE"]] if environ.get("SSL_CERT_FILE") else FILES
     directories = environ["SSL_CERT_DIR"].split(":") if environ.get("SSL_CERT_DIR") else DIRECTORIES
-    yield from [path for path in map(Path, files) if _is_readable(path)][:1]
+    yield from [text for text in map(_text, map(Path, files)) if text is not None][:1]
     for directory in map(Path, directories):
-        if directory.is_dir():
-            yield from (path for path in sorted(directory.iterdir()) if _is_readable(path))
+        paths: list[Path] = []
+        with suppress(OSError):
+            paths = sorted(directory.iterdir())
+        yield from (text for text in map(_text, paths) if text is not None)
 
 
-def _is_readable(path: Path) -> bool:
+def _text(path: Path) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return path.is_file() and file.readable()
+        return path.read_bytes() if path.is_file() else None
     except OSError:
-        return False
+        return None

@@ -22,7 +22,7 @@ from imageporter.keychain import Keychain, registry_of
 from imageporter.logs import plain
 from imageporter.lookups import LookUps
 from imageporter.masks import Masks
-from imageporter.processes import dying_with
+from imageporter.processes import dying_with, signal_group
 from imageporter.reference import Reference, is_digest, is_tag
 from imageporter.settings import Settings, process_environ
 from imageporter.stop import InterruptedPassError, Stop
@@ -178,11 +178,18 @@ class Crane:
         told: Callable[[str], None],
         ended: Callable[..., None],
     ) -> None:
-        running = self._xargs(*arguments, _in=lines, _out=told, _err=_no_news, _done=ended, _env=self._environ)
+        def over(died: sh.RunningCommand, *_: object) -> None:
+            signal_group(died.pid, signal.SIGKILL)  # where it was killed, what it ran goes on
+            ended()
+
+        try:
+            running = self._xargs(*arguments, _in=lines, _out=told, _err=_no_news, _done=over, _env=self._environ)
+        except sh.ForkException as error:
+            raise OSError(str(error)) from None
         with self._running_lock:
             self._driver = running
         if self._stop.exit_code:  # the signal came before it was listed
-            _signal(running, signal.SIGTERM)
+            signal_group(running.pid, signal.SIGTERM)
 
     def _call(
         self, subject: str, command: tuple[str, ...], config: Path, limit: str = "COPY_TIMEOUT", stdin: str | None = None
@@ -194,7 +201,10 @@ class Crane:
         logger.debug("+ crane {}", shlex.join(command))
         seconds: float = getattr(self._settings, limit.lower())
         self._stop.check()
-        running = self._crane(*command, _in=stdin, _env=self._environ | {"DOCKER_CONFIG": str(config)})
+        try:
+            running = self._crane(*command, _in=stdin, _env=self._environ | {"DOCKER_CONFIG": str(config)})
+        except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread is to be had
+            raise CraneError(subject, Kind.OTHER, f"crane could not be run: {error}") from None
         try:
             with self._listed(running), _limited(running, seconds) as timed_out:
                 self._stop.check()
@@ -219,7 +229,7 @@ class Crane:
         try:
             yield
         except InterruptedPassError:
-            _signal(running, signal.SIGKILL)  # it has only just begun
+            signal_group(running.pid, signal.SIGKILL)  # it has only just begun
             with suppress(sh.ErrorReturnCode):
                 running.wait()
             raise
@@ -232,12 +242,12 @@ class Crane:
         with self._running_lock:
             running = [*self._running.values(), *([self._driver] if self._driver is not None else [])]
         for one in running:
-            _signal(one, signal.SIGTERM)
+            signal_group(one.pid, signal.SIGTERM)
 
         def kill() -> None:
             for one in running:
                 if one is self._driver or one.pid in self._running:
-                    _signal(one, signal.SIGKILL)
+                    signal_group(one.pid, signal.SIGKILL)
 
         late = threading.Timer(KILL_AFTER, kill)
         late.daemon = True
@@ -254,7 +264,7 @@ def _limited(running: sh.RunningCommand, seconds: float) -> Iterator[threading.E
 
     def kill() -> None:
         timed_out.set()
-        _signal(running, signal.SIGKILL)
+        signal_group(running.pid, signal.SIGKILL)
 
     timer = threading.Timer(seconds, kill)
     timer.start()
@@ -270,8 +280,3 @@ def _late(subject: str, seconds: float, limit: str) -> CraneError:
 
 def _no_news(_: str) -> None:
     """What xargs says of a death that we see ourselves."""
-
-
-def _signal(running: sh.RunningCommand, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        running.signal_group(number)

@@ -75,7 +75,12 @@ class Floor:
 
     def _work(self, line: Line) -> None:
         while job := line.get():
-            if self._pauses.admit(job, line) and self._attempt(job, line):
+            try:
+                ended = self._pauses.admit(job, line) and self._attempt(job, line)
+            except Exception as error:  # a worker that dies would leave its job open for ever
+                logs.bug(error)
+                ended = True
+            if ended:
                 self._less()
 
     def _attempt(self, job: Job, line: Line) -> bool:

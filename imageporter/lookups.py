@@ -5,6 +5,7 @@ call that drives xargs pays both once: 290 look-ups a second in place of 140, me
 """
 
 import itertools
+import os
 import queue
 import threading
 import time
@@ -15,15 +16,17 @@ from pathlib import Path
 
 # What xargs runs for each line `ID KEYCHAIN SECONDS ARGUMENTS...`; $0 is crane, $1 the private directory. No word of a
 # line has a space in it. crane holds xargs's stdout (3) too, so that its end tells the end of all. In the foreground,
-# so that a signal to the group of xargs reaches crane.
+# so that a signal to the group of xargs reaches crane. The trap answers also where sh cannot fork.
 SCRIPT = """
 exec 3>&1; set -f; set -- "$1" $2
-private=$1 id=$2 limit=$4 DOCKER_CONFIG=$1/$3; export DOCKER_CONFIG
+private=$1 id=$2 limit=$4 DOCKER_CONFIG=$1/$3 code=125; export DOCKER_CONFIG
+trap 'echo "$id $code"' EXIT
 shift 4
 timeout --foreground --kill-after=3 "$limit" "$0" "$@" >"$private/$id.out" 2>"$private/$id.err"
-echo "$id $?"
+code=$?
 """
 SHORTEST_LIMIT = 0.001
+LATEST_ANSWER = 30  # seconds after the limit: something has gone wrong that nobody thought of
 TIMED_OUT = frozenset({124, 137})  # as timeout(1) says it, the second where SIGTERM was not enough
 
 
@@ -68,28 +71,42 @@ class LookUps:
     def run(self, arguments: Sequence[str], keychain: str, seconds: float) -> Answer:
         """Run crane with `arguments`, for `seconds` at most; `keychain` names a folder of the private directory.
 
-        Raises ChildProcessError where the call died with xargs.
+        Raises ChildProcessError where there is no answer, or not all of it.
         """
         number = str(next(self._numbers))
         began = time.monotonic()
         ended: Future[int] = Future()
         line = " ".join((number, keychain, f"{max(seconds, SHORTEST_LIMIT):.3f}", *arguments))
-        with self._lock:
-            self._waiting[number] = ended
-            self._opened().put(f"{line}\0")
         files = [self._private / f"{number}.out", self._private / f"{number}.err"]
         try:
-            code = ended.result()
+            with self._lock:
+                self._waiting[number] = ended
+                self._opened().put(f"{line}\0")
+            code = ended.result(seconds + LATEST_ANSWER)
             stdout, stderr = (file.read_bytes() for file in files)
+        except ChildProcessError:
+            raise
+        except TimeoutError:
+            raise ChildProcessError("xargs does not answer") from None
+        except (OSError, RuntimeError) as error:  # no process, thread or file is to be had
+            raise ChildProcessError(f"it could not be run: {error}") from None
         finally:
+            with self._lock:
+                self._waiting.pop(number, None)
             for file in files:
                 file.unlink(missing_ok=True)
+        if stdout and not (code or (stdout.endswith(b"\n") and os.statvfs(self._private).f_bavail)):
+            raise ChildProcessError(f"{self._private.parent} is full")  # crane does not tell
         return Answer(code, stdout, stderr, code in TIMED_OUT and time.monotonic() - began >= seconds)
 
     def _opened(self) -> "queue.Queue[str | None]":
         if self._lines is None:
             lines = self._lines = queue.Queue()
-            self._start(self._command, lines, self._told, lambda *_: self._ended(lines))
+            try:
+                self._start(self._command, lines, self._told, lambda *_: self._ended(lines))
+            except BaseException:
+                self._lines = None
+                raise
         return self._lines
 
     def _told(self, line: str) -> None:

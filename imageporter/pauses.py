@@ -65,12 +65,15 @@ class Pauses:
     def refused(self, job: Job, line: Line, host: str, error: CraneError) -> None:
         """The registry `host` answered `job` 429: it is kept, and comes back to `line` by itself."""
         with self._lock:
+            if self._ended or host in self._given_up:  # `hopeless`, or the end, tells it
+                line.put(job)
+                return
             pause = self._paused.setdefault(host, _Pause(0, job))
-            if pause.trial is not job and not self._ended:
+            if pause.trial is not job:
                 pause.parked.append((job, line))  # it had asked before the pause began
                 return
             pause.refusals += 1
-            if self._ended or pause.refusals > self._most:
+            if pause.refusals > self._most:
                 self._given_up[host] = f"{error} (and again after {_counted(self._most)})"
                 self._open(host)
                 line.put(job)

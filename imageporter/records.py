@@ -22,7 +22,7 @@ T = TypeVar("T")
 FILE = "records.db"
 APPLICATION = 0x696D7074  # "impt", so that another program's database is known as such
 VERSION = 1
-BUSY_SECONDS = 30
+BUSY_SECONDS = 5  # and then without records: a signal must not wait longer
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS synced (
@@ -59,7 +59,7 @@ class Records:
         if not seconds:
             return False
         asked = (str(image.target), str(image.source), digest)
-        query = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ?"
+        query = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ? AND typeof(at) = 'real'"
         row = self._do(lambda database: database.execute(query, asked).fetchone())
         # A record of the future was written before the clock was set back: nobody knows how old it is.
         return row is not None and 0 <= time.time() - row[0] <= seconds
@@ -70,7 +70,7 @@ class Records:
                 return None
             try:
                 return work(self._database)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 logger.warning("{} fails: {}; this pass goes on without records", FILE, error)
                 self._database.close()
                 self._database = None
@@ -97,12 +97,14 @@ def _opened(path: Path) -> sqlite3.Connection | None:
         with _door(path.parent):
             try:
                 return _connected(path)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in DAMAGED:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                # Where the damage is in SQLite's own words, Python cannot even read the error.
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+                if code & 0xFF not in DAMAGED:
                     raise
-                _set_aside(path, str(error))
+                _set_aside(path, "it is damaged" if isinstance(error, UnicodeDecodeError) else str(error))
                 return _connected(path)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         logger.warning("{} cannot be used: {}; this pass goes on without records", path, error)
         return None
 
@@ -112,7 +114,15 @@ def _door(folder: Path) -> Iterator[None]:
     """A context in which one process is at a time."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)

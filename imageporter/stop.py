@@ -91,12 +91,13 @@ class Stop:
         search for ever, but lets signal handlers run. To be entered in the main thread.
         """
         self.check()
-        before = {number: signal.signal(number, _break) for number in SIGNALS}
         try:
+            for number in SIGNALS:
+                signal.signal(number, _break)
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in SIGNALS:
+                signal.signal(number, _noted)
 
     def check(self) -> None:
         """Raise InterruptedPassError once a signal came."""
@@ -124,6 +125,8 @@ def _noted(_: int, __: FrameType | None) -> None:
 
 
 def _break(number: int, _: FrameType | None) -> None:
+    for each in SIGNALS:  # once: a second signal must not break what reports the first
+        signal.signal(each, _noted)
     raise InterruptedPassError(128 + number)
 
 

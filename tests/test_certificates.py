@@ -40,3 +40,19 @@ def test_nothing_found_changes_nothing(folder: Path) -> None:
     given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": str(folder / "private")}
     assert put_together(given, folder / "private") == {}
     assert list((folder / "private").iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_read_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate(folder / "one" / "a.pem")
+    closed = folder / "closed"
+    closed.mkdir()
+    iterdir = Path.iterdir
+
+    def refusing(path: Path) -> object:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": f"{closed}:{folder}/one"}
+    assert Path(put_together(given, folder / "private")["SSL_CERT_FILE"]).read_bytes().count(b"BEGIN") == 1

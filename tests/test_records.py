@@ -8,6 +8,8 @@ from pathlib import Path
 from support import BUNDLE
 
 from imageporter import records
+from imageporter.reference import Reference
+from imageporter.rules import Image
 
 WRITER = """
 import sys
@@ -57,3 +59,32 @@ def test_kill_9_during_a_write_loses_nothing_that_was_written(tmp_path: Path) ->
         written = int((left.split() or [line])[-1]) + 1
         assert told == ""
         assert recorded(tmp_path, name) >= written
+
+
+IMAGE = Image("", Reference("source.example.com", "app", "1"), Reference("target.example.com", "app", "1"))
+DIGEST = "sha256:" + "0" * 64
+
+
+def test_no_damage_of_one_byte_ends_a_pass(tmp_path: Path) -> None:
+    """Among it damage in the words that SQLite quotes, which Python cannot decode."""
+    path = tmp_path / records.FILE
+    with records.kept_in(tmp_path) as known:
+        known.verified(IMAGE, DIGEST)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 13):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with records.kept_in(tmp_path) as known:
+            known.believed(IMAGE, DIGEST, 3600)
+            known.verified(IMAGE, DIGEST)
+        for file in tmp_path.iterdir():
+            file.unlink()
+
+
+def test_a_time_that_is_none_is_not_believed(tmp_path: Path) -> None:
+    with records.kept_in(tmp_path) as known:
+        known.verified(IMAGE, DIGEST)
+        assert known.believed(IMAGE, DIGEST, 3600)
+    with sqlite3.connect(tmp_path / records.FILE) as database:
+        database.execute("UPDATE synced SET at = 'junk'")
+    with records.kept_in(tmp_path) as known:
+        assert not known.believed(IMAGE, DIGEST, 3600)
