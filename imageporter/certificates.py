@@ -4,9 +4,10 @@ Each crane reads, and takes apart, every certificate of the system's bundle and 
 That is half of what a look-up with TLS costs. One file with each certificate once means the same to it.
 """
 
+import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\r?\n.+?^-----END CERTI
 def put_together(environ: Mapping[str, str], private: Path) -> dict[str, str]:
     """Variables that make crane trust, from one file in `private`, all that it trusts with the variables `environ`.
 
-    None where that is not Linux's way, or no certificate is found.
+    No variables where that is not Linux's way, or no certificate is found.
     """
     if sys.platform != "linux":
         return {}
@@ -44,16 +45,14 @@ def _texts(environ: Mapping[str, str]) -> Iterator[bytes]:
     """The content of the files that Go would read, where they can be read."""
     files = [environ["SSL_CERT_FILE"]] if environ.get("SSL_CERT_FILE") else FILES
     directories = environ["SSL_CERT_DIR"].split(":") if environ.get("SSL_CERT_DIR") else DIRECTORIES
-    yield from [text for text in map(_text, map(Path, files)) if text is not None][:1]
+    yield from itertools.islice(_readable(map(Path, files)), 1)
     for directory in map(Path, directories):
-        paths: list[Path] = []
         with suppress(OSError):
-            paths = sorted(directory.iterdir())
-        yield from (text for text in map(_text, paths) if text is not None)
+            yield from _readable(sorted(directory.iterdir()))
 
 
-def _text(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() if path.is_file() else None
-    except OSError:
-        return None
+def _readable(paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in paths:
+        with suppress(OSError):
+            if path.is_file():
+                yield path.read_bytes()

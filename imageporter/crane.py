@@ -59,8 +59,9 @@ class Crane:
         self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
         self._environ |= certificates.put_together(self._environ, private)
         ours: dict[str, Any] = {"_preexec_fn": dying_with(os.getpid()), "_new_group": True, "_bg": True, "_bg_exc": False}
-        self._crane = sh.Command(executable).bake(**ours, _tty_out=False, _decode_errors="replace")
-        self._xargs = sh.Command("xargs").bake(**ours, _tty_out=False, _decode_errors="replace")
+        ours |= {"_tty_out": False, "_decode_errors": "replace"}
+        self._crane = sh.Command(executable).bake(**ours)
+        self._xargs = sh.Command("xargs").bake(**ours)
         self._driver: sh.RunningCommand | None = None
         self._look_ups = LookUps(executable, private, settings.probes + settings.jobs, self._start_look_ups)
 

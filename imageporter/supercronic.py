@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -128,11 +129,19 @@ def _relay(descriptor: int, child: int, stop: Stop, ended: threading.Event, over
                 logger.log("DEBUG" if stop.exit_code else level, "{}", plain(words))
 
 
-def _end_when_idle(child: int, ended: threading.Event) -> None:
-    """Kill the supercronic `child` when it has run no pass for a while: it tells the next time before a pass has begun."""
+def _end_when_idle(child: int, ended: threading.Event, tell: Callable[[int], None] = lambda _: None) -> None:
+    """Kill the supercronic `child` when it has run no pass for a while, unless it `ended`; each pass is shown to `tell` once.
+
+    Not at once: it tells the next time before a pass has begun, and one may still start when it was told to stop.
+    """
+    told: set[int] = set()
     busy = time.monotonic()
     while not ended.wait(LOOK_AGAIN):
-        busy = time.monotonic() if _jobs(child) else busy
+        jobs = _jobs(child)
+        for job in jobs - told:
+            tell(job)
+        told |= jobs
+        busy = time.monotonic() if jobs else busy
         if time.monotonic() - busy > IDLE_SECONDS:
             signal_group(child, signal.SIGKILL)
 
@@ -149,18 +158,12 @@ def _end(child: int, ended: threading.Event) -> None:
     """Tell supercronic `child` to start nothing new, and the passes it runs to end, until it `ended`."""
     logger.info("stopping: the running pass, if there is one, is told to end")
     signal_group(child, signal.SIGTERM)
-    told: set[int] = set()
-    busy = time.monotonic()
-    while not ended.wait(LOOK_AGAIN):
-        # One may still start between the two signals, so look until supercronic is gone.
-        jobs = _jobs(child)
-        for job in jobs - told:
-            with suppress(ProcessLookupError):
-                os.kill(job, signal.SIGTERM)
-        told |= jobs
-        busy = time.monotonic() if jobs else busy
-        if time.monotonic() - busy > IDLE_SECONDS:  # it has nothing to wait for, and does not end
-            signal_group(child, signal.SIGKILL)
+
+    def tell(job: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(job, signal.SIGTERM)
+
+    _end_when_idle(child, ended, tell)
 
 
 def _jobs(leader: int) -> set[int]:

@@ -234,6 +234,11 @@ class User:
         path.chmod(0o755)
         return str(path)
 
+    def noting_crane(self) -> tuple[str, Path]:
+        """The real crane behind a wrapper that notes its calls, a line each; and the file of the notes."""
+        notes = self.home / "notes"
+        return self.crane_wrapper(f'echo "$@" >>{notes}; exec "$CRANE" "$@"'), notes
+
     def environ(self, env: Mapping[str, str]) -> dict[str, str]:
         """The environment of a run: quick waits, and nothing of the tester's own."""
         quick = {"SLEEP_TIME": "0", "RETRY_DELAY_TIME": "0", "RETRIES": "0"}

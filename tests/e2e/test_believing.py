@@ -20,46 +20,37 @@ def aged(user: User, seconds: float) -> None:
         database.execute("UPDATE synced SET at = at - ?", (seconds,))
 
 
-@pytest.fixture
-def asked(user: User) -> list[str]:
-    """PATH of a crane that notes what it is asked, and the file."""
-    notes = user.home / "notes"
-    return [user.crane_wrapper(f'echo "$@" >>{notes}; exec "$CRANE" "$@"'), str(notes)]
-
-
-def asks_target(user: User, asked: list[str], target: Registry, **env: str) -> bool:
+def asks_target(user: User, target: Registry, **env: str) -> bool:
     """Whether a pass, which must succeed, asks the target."""
-    notes = Path(asked[1])
+    crane, notes = user.noting_crane()
     notes.unlink(missing_ok=True)
-    run = user.sync(CRANE=asked[0], **env)
+    run = user.sync(CRANE=crane, **env)
     assert run.code == 0, run.output
     return f"digest {target}/app:1" in notes.read_text()
 
 
-def test_a_young_record_is_believed(user: User, source: Registry, target: Registry, asked: list[str]) -> None:
+def test_a_young_record_is_believed(user: User, source: Registry, target: Registry) -> None:
     digest = source.push("app:1")
     user.images((f"{source}/app:1", f"{target}/app:1"))
-    assert asks_target(user, asked, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target, TRUST_RECORDS="3600")
     assert rows(user) == [(f"{source}/app:1", f"{target}/app:1", digest)]
-    assert not asks_target(user, asked, target, TRUST_RECORDS="3600")
-    assert asks_target(user, asked, target)  # 0: always ask
+    assert not asks_target(user, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target)  # 0: always ask
     aged(user, 7200)
-    assert asks_target(user, asked, target, TRUST_RECORDS="3600")  # which makes it young again
-    assert not asks_target(user, asked, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target, TRUST_RECORDS="3600")  # which makes it young again
+    assert not asks_target(user, target, TRUST_RECORDS="3600")
     aged(user, -7200)  # of the future: the clock was set back
-    assert asks_target(user, asked, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target, TRUST_RECORDS="3600")
     (user.folder / "data" / records.FILE).unlink()  # costs nothing but questions
-    assert asks_target(user, asked, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target, TRUST_RECORDS="3600")
 
 
-def test_a_source_that_moves_is_copied_whatever_was_recorded(
-    user: User, source: Registry, target: Registry, asked: list[str]
-) -> None:
+def test_a_source_that_moves_is_copied_whatever_was_recorded(user: User, source: Registry, target: Registry) -> None:
     source.push("app:1")
     user.images((f"{source}/app:1", f"{target}/app:1"))
     assert user.sync(TRUST_RECORDS="3600").code == 0
     second = source.push("app:1", "second")
-    assert asks_target(user, asked, target, TRUST_RECORDS="3600")
+    assert asks_target(user, target, TRUST_RECORDS="3600")
     assert target.digest("app:1") == second
 
 

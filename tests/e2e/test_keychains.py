@@ -175,8 +175,7 @@ def test_a_secure_side_with_a_bad_certificate_still_fails(user: User, plain: Reg
     assert guarded.digest("from/plain:1") == ""
 
     # with its authority known, an index passes from the insecure side to the secure one, whole
-    told = user.home / "told"
-    wrapper = user.crane_wrapper(f'echo "$*" >> {told}; exec "$CRANE" "$@"')
+    wrapper, told = user.noting_crane()
     run = user.sync(**guarded.environ, CRANE=wrapper)
     assert run.code == 0, run.output
     commands = told.read_text().splitlines()

@@ -15,12 +15,6 @@ import pytest
 from support import BUNDLE, Proxy, Refuse, Registry, Stall, User, descendants, wait_for
 
 
-def noting(user: User) -> tuple[str, Path]:
-    """A crane that notes its calls, and where."""
-    notes = user.home / "notes"
-    return user.crane_wrapper(f'echo "$@" >>{notes}; exec "$CRANE" "$@"'), notes
-
-
 def calls(notes: Path) -> list[str]:
     return [line for line in notes.read_text().splitlines() if not line.startswith("version")]
 
@@ -28,9 +22,8 @@ def calls(notes: Path) -> list[str]:
 def test_one_at_a_time_is_the_files_order(user: User, source: Registry, target: Registry) -> None:
     """Also where an image is tried again, and where a source comes twice."""
     digests = {name: source.push(f"{name}:1", name) for name in ("one", "two", "three")}
-    crane, notes = noting(user)
-    missing = source.address, "gone:1"
-    rows = [("one:1", "one:1"), ("two:1", "two:1"), ("one:1", "again:1"), (missing[1], "gone:1"), ("three:1", "three:1")]
+    crane, notes = user.noting_crane()
+    rows = [("one:1", "one:1"), ("two:1", "two:1"), ("one:1", "again:1"), ("gone:1", "gone:1"), ("three:1", "three:1")]
     user.images(*((f"{source}/{left}", f"{target}/{right}") for left, right in rows))
     run = user.sync(CRANE=crane, JOBS="1", PROBES="1")
     assert run.code == 1
@@ -92,7 +85,7 @@ def test_copies_start_while_probing_goes_on(user: User, source: Registry, target
 
 def test_a_source_is_asked_once_and_a_digest_never(user: User, source: Registry, target: Registry) -> None:
     digest = source.push("app:1")
-    crane, notes = noting(user)
+    crane, notes = user.noting_crane()
     targets = [f"{target}/{name}:1" for name in ("a1", "b1", "c1")]
     user.images((f"{source}/app:1", targets), (f"{source}/app@{digest}", f"{target}/fixed:1"))
     assert user.sync(CRANE=crane).code == 0
@@ -124,9 +117,8 @@ def test_look_ups_go_on_when_something_kills_their_xargs(user: User, source: Reg
 
 def test_a_busy_registry_is_left_alone_and_the_rest_goes_on(user: User, source: Registry, target: Registry) -> None:
     """And its images are tried again when it answers, though RETRIES is 0."""
-    busy = Registry(source.address, source.config)
     names = [f"image{number}:1" for number in range(10)]
-    digests = {name: busy.push(name, name) for name in names}
+    digests = {name: source.push(name, name) for name in names}
     source.push("free:1", "free")
     released = threading.Event()
     asked: list[float] = []
@@ -137,7 +129,7 @@ def test_a_busy_registry_is_left_alone_and_the_rest_goes_on(user: User, source: 
         asked.append(time.monotonic())
         return b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-    proxy = Proxy(busy, meddle)
+    proxy = Proxy(source, meddle)
     user.images(*((f"{proxy}/{name}", f"{target}/{name}") for name in names), (f"{source}/free:1", f"{target}/free:1"))
     with user.running("sync.py", LOG_FORMAT="json", PROBES="4", RETRY_DELAY_TIME="2", RETRIES="0") as running:
         wait_for(lambda: "registry.paused" in running.output, "the registry is paused")
