@@ -33,6 +33,9 @@ LONGEST_REASON = 500
 KILL_AFTER = 3
 # These would override DOCKER_CONFIG.
 FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
+# Go's HTTP/2 puts all layers on one connection, of which Go's servers take 1 MiB a round trip: at 30 ms a big image
+# takes four times as long as over HTTP/1.1. In GODEBUG the last word counts, so the user's own does.
+HTTP_1 = "http2client=0"
 
 
 def _flags(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001
@@ -58,6 +61,7 @@ class Crane:
         self._running_lock = threading.Lock()
         self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
         self._environ |= certificates.put_together(self._environ, private)
+        self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
         ours: dict[str, Any] = {"_preexec_fn": dying_with(os.getpid()), "_new_group": True, "_bg": True, "_bg_exc": False}
         ours |= {"_tty_out": False, "_decode_errors": "replace"}
         self._crane = sh.Command(executable).bake(**ours)

@@ -100,7 +100,7 @@ class Registry:
         port = free_port()
         (folder / "config.yml").write_text(f"""
 version: 0.1
-log: {{level: info, formatter: json, accesslog: {{disabled: true}}}}
+log: {{level: info, formatter: json}}
 storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
 auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
 http:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support import Proxy, Refuse, Registry, Stall, User, free_port
+from support import Proxy, Refuse, Registry, Stall, User, free_port, log_of
 
 
 def test_one_failure_never_stops_the_others(user: User, source: Registry, target: Registry) -> None:
@@ -254,3 +254,14 @@ def test_a_crane_that_is_none(user: User, source: Registry, target: Registry) ->
     assert run.code == 1
     error = run.events("image.done")[0]["error"]
     assert error == "source failed: crane printed 'not a  [31mdigest' where a digest belongs"
+
+
+def test_images_are_pushed_over_http_1_unless_the_user_wants_http_2(user: User, source: Registry, guarded: Registry) -> None:
+    """Over HTTP/2 a big image takes four times as long where the registry is far."""
+    source.push("app:1")
+    user.accounts(guarded)
+    for repository, wanted, godebug in (("one", "HTTP/1.1", {}), ("two", "HTTP/2.0", {"GODEBUG": "http2client=1"})):
+        user.images((f"{source}/app:1", f"{guarded}/{repository}:1"))
+        assert user.sync(**guarded.environ, **godebug).code == 0
+        told = log_of(guarded.config.with_name("log"))
+        assert set(re.findall(rf'"PUT /v2/{repository}/\S+ (HTTP/\S+)"', told)) == {wanted}
