@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The front door: check everything, then run one pass (RUN_ONCE) or hand over to supercronic (CRON).
 
+`entrypoint.py hook` receives pushes instead: see hook.py.
+
 Exit codes: those of sync.py where RUN_ONCE is set; else 2 where the settings or files are wrong,
 130 or 143 after SIGINT or SIGTERM, 1 where the schedule's last day is over, and supercronic's own code where it
 ends by itself.
@@ -22,15 +24,20 @@ from pathlib import Path
 from loguru import logger
 
 import sync
-from imageporter import lock, supercronic, tools
+from imageporter import hook_queue, lock, supercronic, tools
 from imageporter.errors import UserError, at_the_edge
-from imageporter.settings import BUNDLE, load
+from imageporter.settings import BUNDLE, Settings, load
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the environment says; gives the exit code. There are no arguments."""
+    """Do what the environment says, or `hook`; gives the exit code."""
+    if argv == ["hook"]:
+        import hook  # noqa: PLC0415 (the scheduled service, which runs for months, needs no HTTP server in its memory)
+
+        return hook.main([])
     if argv:
-        raise UserError([f"entrypoint.py takes no arguments, found {shlex.join(argv)}; settings are environment variables"])
+        words = "entrypoint.py takes no argument but hook"
+        raise UserError([f"{words}, found {shlex.join(argv)}; settings are environment variables"])
     if load([], []).run_once:
         return sync.main([])
 
@@ -41,20 +48,28 @@ def main(argv: Sequence[str]) -> int:
         if not lock.can_be_temporary():  # a mistake that is known already: no place for the crontab, to be judged
             raise UserError(mistakes)
         with tempfile.TemporaryDirectory(prefix="imageporter-crontab-") as folder:
-            crontab = Path(folder) / "crontab"
-            crontab.write_text(render(settings.cron))
-            first = supercronic.judge(executable, crontab, settings.cron, mistakes, stop) if executable else ""
+            schedules = {"CRON": settings.cron, "HOOK_CRON": settings.hook_cron}
+            next_times = {
+                name: supercronic.judge(executable, Path(folder), name, cron, mistakes, stop)
+                for name, cron in schedules.items()
+                if executable and cron
+            }
             if mistakes:
                 raise UserError(mistakes)
 
-            logger.info("scheduled: {}; the next pass is at {}", settings.cron, first)
+            crontab = Path(folder) / "crontab"
+            crontab.write_text(render(settings))
+            logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_times["CRON"])
             return supercronic.run(executable, crontab, stop)
 
 
-def render(cron: str) -> str:
-    """The crontab for the schedule `cron`."""
-    template = string.Template((BUNDLE / "crontab.tmpl").read_text())
-    return template.safe_substitute(CRON=cron, PYTHON=shlex.quote(sys.executable), BUNDLE=shlex.quote(str(BUNDLE)))
+def render(settings: Settings) -> str:
+    """The crontab for the schedules in `settings`; without HOOK_CRON, its line is left out."""
+    lines = (BUNDLE / "crontab.tmpl").read_text().splitlines(keepends=True)
+    template = string.Template("".join(line for line in lines if settings.hook_cron or "${HOOK_CRON}" not in line))
+    places = {"PYTHON": sys.executable, "BUNDLE": str(BUNDLE), "QUEUE": str(settings.data_dir.absolute() / hook_queue.FILE)}
+    quoted = {name: shlex.quote(place) for name, place in places.items()}
+    return template.safe_substitute(quoted, CRON=settings.cron, HOOK_CRON=settings.hook_cron)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One pass: make every target image equal to its source image.
+"""One pass: make every target image equal to its source image; with --queue, of those that were hooked.
 
 Exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,
 75 another pass is running, 130 or 143 interrupted (SIGINT, SIGTERM).
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from imageporter import config, crane, lock, logs, records, report, tools
+from imageporter import config, crane, hook_queue, lock, logs, records, report, tools
 from imageporter.accounts import Accounts
 from imageporter.errors import UserError, at_the_edge
 from imageporter.rules import Rule
@@ -42,16 +42,24 @@ def main(argv: Sequence[str]) -> int:
         if mistakes:
             raise UserError(mistakes)
 
-        with lock.hold(plan.settings.data_dir) as private, records.kept_in(plan.settings.data_dir) as known:
-            clock = report.pass_start(plan.rules, plan.settings)
+        data_dir, over_queue = plan.settings.data_dir, plan.settings.queue
+        if over_queue and hook_queue.is_empty(data_dir):
+            return 0
+        with (
+            lock.hold(data_dir, stop, queue=over_queue) as private,
+            records.kept_in(data_dir) as known,
+            hook_queue.kept_in(data_dir, needed=over_queue) as waiting,
+        ):
+            rules = (*plan.rules, *waiting.take())
+            clock = report.pass_start(rules, plan.settings)
             doorway = crane.Crane(plan.crane, private, plan.accounts, plan.settings, stop)
             with doorway.ending():
                 with suppress(InterruptedPassError):  # the stages tell it, image by image
                     doorway.login()
-                outcomes = Stages(doorway, plan.settings, stop, known).run(plan.rules)
+                outcomes = Stages(doorway, plan.settings, stop, known, waiting.settle).run(rules)
             code = stop.exit_code or report.exit_code(outcomes)
 
-            report.write(plan.settings.data_dir, outcomes, clock, code)
+            report.write(data_dir / (report.QUEUE_REPORT if over_queue else report.REPORT), outcomes, clock, code)
             report.pass_done(outcomes, clock)
     return code
 
@@ -60,7 +68,7 @@ def read(argv: Sequence[str], mistakes: list[str], stop: Stop) -> Plan:
     """Read the settings and the files that they name; every mistake in them is added to `mistakes`."""
     settings = load(argv, mistakes)
     logs.configure(settings)
-    known = config.read(settings, mistakes)
+    known = config.read(settings, mistakes, config.Parts(images=not settings.queue))
     lock.prepare(settings.data_dir, mistakes)
     executable = tools.find("crane", settings.crane, mistakes)
     if executable:

@@ -154,7 +154,7 @@ def _account(prefix: str, entry: Entry, where: files.Place, mistakes: list[str],
     values: dict[str, str | None] = {}
     for name, text in given.items():
         try:
-            values[name] = None if text is None else _sendable(name, _expanded(text, environ))
+            values[name] = None if text is None else _sendable(name, expanded(text, environ))
         except ValueError as error:
             values[name] = ""
             mistakes.append(f"{where[name]}: {error}")
@@ -164,14 +164,17 @@ def _account(prefix: str, entry: Entry, where: files.Place, mistakes: list[str],
     return Account(prefix, values["username"], values["password"], entry.insecure)
 
 
-def _expanded(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with the variables that it names. ValueError where one is not set."""
+def expanded(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with the variables `$NAME` and `${NAME}` in it, from `environ`. Raises ValueError where one is not set."""
 
     def value(found: re.Match[str]) -> str:
         name = found["braced"] or found["bare"]
         if name is None:
             return "$"
-        known = secret_variable(name, environ)
+        try:
+            known = secret_variable(name, environ)
+        except ValueError as error:
+            raise ValueError(f"names {name}, but {error}") from None
         if known is None:
             # `$Name`, or a name amid other text, may be a piece of a password.
             what = name if found[0] == text and (found["braced"] or name.isupper()) else "a variable"

@@ -1,42 +1,21 @@
 """Which files the settings mean, and what stands in them: two files, or one for both."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from imageporter import accounts, files, rules
+from imageporter import accounts, files, rules, sync_file
 from imageporter.accounts import Accounts
+from imageporter.routes import Row
 from imageporter.rules import Rule
-from imageporter.settings import MOST_AT_ONCE, MOST_RETRIES, Settings, process_environ, with_file
+from imageporter.settings import Settings, process_environ, with_file
+from imageporter.sync_file import SYNC_VALUES, Sync, SyncFile
 
 STEMS = ("config",)
-# image-syncer's own file, where its hook and its pass are configured.
-SYNC_STEM = "configs/sync"
-HOOK_KEYS = frozenset({"app", "registry"})
-_SYNC_VALUES = ("routineNum", "retryCount")
-
-
-class _Sync(BaseModel):
-    """What the pass takes from `configs/sync.yaml`."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MOST_AT_ONCE)
-    retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MOST_RETRIES)
-
-    def values(self) -> dict[str, int]:
-        """The settings that the file gives."""
-        given = {"jobs": self.routine_num, "retries": self.retry_count}
-        return {name: value for name, value in given.items() if value is not None}
-
-
-class _SyncFile(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    sync: _Sync = _Sync()
 
 
 class _Combined(BaseModel):
@@ -46,7 +25,7 @@ class _Combined(BaseModel):
 
     auth: Any = None
     images: Any
-    sync: _Sync = _Sync()
+    sync: Sync = Sync()
 
 
 class _Whole(_Combined):
@@ -58,50 +37,74 @@ class _Whole(_Combined):
 
 SCHEMA: TypeAdapter[Any] = TypeAdapter(_Whole)
 _COMBINED = TypeAdapter(_Combined)
-_SYNC = TypeAdapter(_SyncFile)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the files say, and the settings with what they add."""
+    """What the files say, and the settings with what they add; `rows` are those of `registry.reg`."""
 
     settings: Settings
-    accounts: Accounts
-    rules: tuple[Rule, ...]
+    accounts: Accounts = field(default_factory=lambda: Accounts({}))
+    rules: tuple[Rule, ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
-def read(settings: Settings, mistakes: list[str]) -> Config:
+@dataclass(frozen=True)
+class Parts:
+    """Which parts are wanted: what nobody needs is not read, and has no mistakes."""
+
+    accounts: bool = True
+    images: bool = True
+    hooks_account: bool = False
+
+    @property
+    def environ(self) -> Mapping[str, str] | None:
+        """Where the hook's account gets its variables from, if it is wanted."""
+        return process_environ() if self.hooks_account else None
+
+
+OF_THE_HOOK = Parts(accounts=False, hooks_account=True)
+
+
+def read(settings: Settings, mistakes: list[str], parts: Parts = Parts()) -> Config:
     """Read the files that `settings` name, or that are found; every mistake in them is added to `mistakes`.
 
-    `config.*` is looked for where no images file is named or found.
+    `config.*` is looked for where no images file is named or found. Where `registry.reg` says where pushes go, an
+    images file is not needed.
     """
     config_file = settings.config_file
     if config_file is None and settings.images_file is None and rules.find() is None:
         config_file = files.find(STEMS)
-    sync_file = files.find((SYNC_STEM,))
-    if sync_file is not None and sync_file != config_file:
-        settings = _with_sync_file(sync_file, settings, mistakes)
+    found = SyncFile({})
+    sync_path = files.find((sync_file.STEM,))
+    if sync_path is not None and sync_path != config_file:
+        data = files.load(sync_path, mistakes, shown=frozenset())
+        if data is not files.UNREADABLE:
+            found = sync_file.check(data, files.Place(sync_path), mistakes, parts.environ)
     if config_file is None:
-        return _apart(settings, mistakes)
+        return _apart(settings, found, mistakes, parts)
     data = files.load(config_file, mistakes, shown=frozenset(_Combined.model_fields))
     if data is files.UNREADABLE:
-        return Config(settings, Accounts({}), ())
-    if isinstance(data, dict) and _is_hooks(data):
-        return _apart(_with_sync(data, config_file, settings, mistakes), mistakes)
-    return _combined(data, config_file, settings, mistakes)
+        return Config(settings)
+    if isinstance(data, dict) and sync_file.is_one(data):
+        found = sync_file.check(data, files.Place(config_file), mistakes, parts.environ)
+        return _apart(settings, found, mistakes, parts)
+    combined = _combined(data, config_file, with_file(settings, found.values), mistakes, parts)
+    return replace(combined, rows=found.rows)
 
 
-def _is_hooks(data: dict[Any, Any]) -> bool:
-    """Whether `data` is image-syncer's own file, for its hook: without images, and without accounts of registries."""
-    auth = data.get("auth")
-    accounts_in_it = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
-    return "images" not in data and not accounts_in_it and bool(data.keys() & HOOK_KEYS or data.keys() == {"sync"})
+def candidates(settings: Settings) -> Iterator[Path]:
+    """The files that `read` may read for the images."""
+    yield from (path for path in (settings.config_file, settings.images_file) if path is not None)
+    yield from files.candidates((*STEMS, *rules.STEMS, sync_file.STEM))
 
 
-def _apart(settings: Settings, mistakes: list[str]) -> Config:
+def _apart(settings: Settings, found: SyncFile, mistakes: list[str], parts: Parts) -> Config:
     """Accounts and images from a file each."""
-    known = _accounts(settings, mistakes)
-    return Config(settings, known, rules.read(settings.images_file or rules.find() or Path("images.json"), mistakes))
+    known = _accounts(settings, mistakes) if parts.accounts else Accounts({})
+    path = settings.images_file or rules.find() or (None if found.rows else Path("images.json"))
+    wanted = rules.read(path, mistakes) if path and parts.images else ()
+    return Config(with_file(settings, found.values), known, wanted, found.rows)
 
 
 def _accounts(settings: Settings, mistakes: list[str]) -> Accounts:
@@ -113,13 +116,13 @@ def _accounts(settings: Settings, mistakes: list[str]) -> Accounts:
     return accounts.read(path, mistakes, process_environ())
 
 
-def _combined(data: Any, path: Path, settings: Settings, mistakes: list[str]) -> Config:
+def _combined(data: Any, path: Path, settings: Settings, mistakes: list[str], parts: Parts) -> Config:
     """Accounts and images from `data`, the content of `path`."""
     place = files.Place(path)
     keys = tuple(_Combined.model_fields)
-    combined = files.check(_COMBINED, data, place, mistakes, keys, shown=frozenset({*keys, *_SYNC_VALUES}))
+    combined = files.check(_COMBINED, data, place, mistakes, keys, shown=frozenset({*keys, *SYNC_VALUES}))
     if combined is None:
-        return Config(settings, Accounts({}), ())
+        return Config(settings)
     given_twice = [("IMAGES_FILE", settings.images_file)]
     given_twice += [("ACCOUNTS_FILE", settings.accounts_file)] if combined.auth is not None else []
     mistakes.extend(
@@ -127,20 +130,10 @@ def _combined(data: Any, path: Path, settings: Settings, mistakes: list[str]) ->
         for name, other in given_twice
         if other is not None
     )
-    if combined.auth is None:
+    known = Accounts({})
+    if parts.accounts and combined.auth is None:
         known = _accounts(settings, mistakes)
-    else:
+    elif parts.accounts:
         known = accounts.check(combined.auth, place["auth"], mistakes, process_environ())
-    wanted = rules.check(combined.images, place["images"], mistakes)
+    wanted = rules.check(combined.images, place["images"], mistakes) if parts.images else ()
     return Config(with_file(settings, combined.sync.values()), known, wanted)
-
-
-def _with_sync_file(path: Path, settings: Settings, mistakes: list[str]) -> Settings:
-    data = files.load(path, mistakes, shown=frozenset())
-    return settings if data is files.UNREADABLE else _with_sync(data, path, settings, mistakes)
-
-
-def _with_sync(data: Any, path: Path, settings: Settings, mistakes: list[str]) -> Settings:
-    """`settings` with what the content `data` of image-syncer's own file adds."""
-    found = files.check(_SYNC, data, files.Place(path), mistakes, ("sync",), shown=frozenset({"sync", *_SYNC_VALUES}))
-    return with_file(settings, found.sync.values()) if found else settings

@@ -17,6 +17,7 @@ class UserError(Exception):
     """
 
     exit_code = 2
+    level = "ERROR"
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
@@ -29,6 +30,12 @@ class AlreadyRunningError(UserError):
     exit_code = 75
 
 
+class QueueWaitsError(AlreadyRunningError):
+    """The same to a run over the queue, which comes again soon: no reason to worry anybody."""
+
+    level = "INFO"
+
+
 def at_the_edge(run: Callable[[], int]) -> int:
     """The exit code of `run`, a script's work; what it raises is logged.
 
@@ -39,7 +46,7 @@ def at_the_edge(run: Callable[[], int]) -> int:
         return run()
     except UserError as error:
         for line in error.lines:
-            logger.error("{}", logs.plain(line))
+            logger.log(error.level, "{}", logs.plain(line))
         return error.exit_code
     except InterruptedPassError as error:
         logger.warning("interrupted before anything was tried")

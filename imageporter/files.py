@@ -59,10 +59,14 @@ _TYPES = {
 }
 
 
-def find(stems: Sequence[str], folder: Path = Path()) -> Path | None:
-    """The first of `stem.json`, `stem.yaml`, `stem.yml` of each stem that exists in `folder`, or None."""
-    names = (folder / f"{stem}.{suffix}" for stem in stems for suffix in SUFFIXES)
-    return next((path for path in names if path.exists() or path.is_symlink()), None)
+def candidates(stems: Sequence[str]) -> Iterator[Path]:
+    """`stem.json`, `stem.yaml`, `stem.yml` of each stem."""
+    return (Path(f"{stem}.{suffix}") for stem in stems for suffix in SUFFIXES)
+
+
+def find(stems: Sequence[str]) -> Path | None:
+    """The first of the candidates that exists in the working directory, or None."""
+    return next((path for path in candidates(stems) if path.exists() or path.is_symlink()), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,23 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from imageporter.errors import AlreadyRunningError
+from loguru import logger
+
+from imageporter.errors import AlreadyRunningError, QueueWaitsError
+from imageporter.stop import Stop
 
 PREFIX = "imageporter-"
 PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 LONGEST_PATH = 4096
+QUEUE = "queue"
+WRITTEN_SECONDS = 0.3
+LOOK_AGAIN = 0.1
 
 
 def prepare(data_dir: Path, mistakes: list[str]) -> None:
@@ -40,28 +48,52 @@ def can_be_temporary() -> bool:
 
 
 @contextmanager
-def hold(data_dir: Path) -> Iterator[Path]:
+def hold(data_dir: Path, stop: Stop, *, queue: bool) -> Iterator[Path]:
     """Hold the lock of `data_dir`; gives a new private (0700) directory, removed at the end.
 
     The kernel frees the lock when its process dies, however it dies. The lock file names the private
-    directory, so that the next pass removes what a killed one left behind.
-    Raises AlreadyRunningError where another process holds the lock.
+    directory, so that the next pass removes what a killed one left behind, and whether a run over the `queue`
+    holds it: a full pass, which may come but once a day, waits for such a run.
+    Raises AlreadyRunningError where another process holds the lock, InterruptedPassError at a signal.
     """
     with open(_open(data_dir), "rb+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            line = f"another pass is running: it holds {data_dir / 'lock'}; this one does not start"
-            raise AlreadyRunningError([line]) from None
-        _remove_left_behind(os.fsdecode(file.read(LONGEST_PATH)))
+        _wait_for(file, data_dir, stop, queue=queue)
+        _remove_left_behind(_read(file)[0])
         private = Path(tempfile.gettempdir()) / (PREFIX + secrets.token_hex(8))
-        _write(file.fileno(), str(private))
+        _write(file.fileno(), f"{private}\n{QUEUE if queue else ''}")
         private.mkdir(mode=0o700)
         try:
             yield private
         finally:
             shutil.rmtree(private, ignore_errors=True)
             _write(file.fileno(), "")
+
+
+def _wait_for(file: BinaryIO, data_dir: Path, stop: Stop, *, queue: bool) -> None:
+    told = False
+    deadline = time.monotonic() + WRITTEN_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            # Who has only just got the lock has not yet written who it is.
+            by_queue = _read(file)[1] == QUEUE
+            line = f"another pass is running: it holds {data_dir / 'lock'}"
+            if queue:
+                raise QueueWaitsError([f"{line}; what was hooked waits for the next run"]) from None
+            if not by_queue and time.monotonic() > deadline:
+                raise AlreadyRunningError([f"{line}; this one does not start"]) from None
+        if by_queue and not told:
+            logger.info("a run over the queue holds {}; this pass waits for its end", data_dir / "lock")
+            told = True
+        stop.wait(LOOK_AGAIN)
+
+
+def _read(file: BinaryIO) -> tuple[str, str]:
+    """The private directory, and who holds the lock."""
+    name, _, holder = os.fsdecode(os.pread(file.fileno(), LONGEST_PATH, 0)).partition("\n")
+    return name, holder
 
 
 def _open(data_dir: Path) -> int:

@@ -1,10 +1,8 @@
-"""What is known to be synced, and since when (SQLite). The only room that knows SQL.
+"""What is known to be synced, and since when (SQLite).
 
 A record is a convenience: without them, or without their file, a pass asks more and ends the same.
 """
 
-import fcntl
-import os
 import sqlite3
 import threading
 import time
@@ -15,15 +13,12 @@ from typing import TypeVar
 
 from loguru import logger
 
+from imageporter.database import FAILURES, Database
 from imageporter.rules import Image
 
 T = TypeVar("T")
 
 FILE = "records.db"
-APPLICATION = 0x696D7074  # "impt", so that another program's database is known as such
-VERSION = 1
-BUSY_SECONDS = 5  # and then without records: a signal must not wait longer
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS synced (
   target TEXT PRIMARY KEY,
@@ -32,6 +27,8 @@ CREATE TABLE IF NOT EXISTS synced (
   at     REAL NOT NULL  -- seconds since 1970
 ) WITHOUT ROWID
 """
+# In WAL mode a loss of power may lose the last records, and damages nothing.
+DATABASE = Database(FILE, "records", SCHEMA, synchronous="NORMAL")
 
 
 class Records:
@@ -70,7 +67,7 @@ class Records:
                 return None
             try:
                 return work(self._database)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
+            except FAILURES as error:
                 logger.warning("{} fails: {}; this pass goes on without records", FILE, error)
                 self._database.close()
                 self._database = None
@@ -87,82 +84,13 @@ class Records:
 @contextmanager
 def kept_in(data_dir: Path) -> Iterator[Records]:
     """The records of `data_dir`. A file that is damaged, or not ours, is set aside with a warning."""
-    with closing(Records(_opened(data_dir / FILE))) as records:
+    with closing(Records(_opened(data_dir))) as records:
         yield records
 
 
-def _opened(path: Path) -> sqlite3.Connection | None:
+def _opened(data_dir: Path) -> sqlite3.Connection | None:
     try:
-        # Two processes must not set the file aside one after the other: the second would take the new one away.
-        with _door(path.parent):
-            try:
-                return _connected(path)
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                # Where the damage is in SQLite's own words, Python cannot even read the error.
-                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-                if code & 0xFF not in DAMAGED:
-                    raise
-                _set_aside(path, "it is damaged" if isinstance(error, UnicodeDecodeError) else str(error))
-                return _connected(path)
-    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
-        logger.warning("{} cannot be used: {}; this pass goes on without records", path, error)
+        return DATABASE.opened(data_dir)
+    except (*FAILURES, OSError) as error:
+        logger.warning("{} cannot be used: {}; this pass goes on without records", data_dir / FILE, error)
         return None
-
-
-@contextmanager
-def _door(folder: Path) -> Iterator[None]:
-    """A context in which one process is at a time."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            _examine(database)
-        database.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode a loss of power may lose the last records, and damages nothing.
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("BEGIN IMMEDIATE")
-        database.execute(SCHEMA)
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute("COMMIT")
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _examine(database: sqlite3.Connection) -> None:
-    """Raise DatabaseError, with the code of a damaged file, where the database is damaged or not ours."""
-    known = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    found = "not the records of this program"
-    if known == [APPLICATION, VERSION]:
-        found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        error = sqlite3.DatabaseError(found)
-        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-        raise error
-
-
-def _set_aside(path: Path, reason: str) -> None:
-    aside = path.with_name(f"{FILE}.{time.strftime('%Y%m%dT%H%M%S')}.aside")
-    for ending in ("", "-wal", "-shm"):
-        file = path.with_name(path.name + ending)
-        if file.exists():
-            file.rename(aside.with_name(aside.name + ending))
-    logger.warning("{} cannot be used: {}; it is set aside as {}, and new records are begun", path, reason, aside.name)

@@ -132,6 +132,13 @@ def parse_prefix(text: str) -> str:
     return f"{parse_host(host)}{slash}{path}"
 
 
+def parse_path(text: str) -> str:
+    """Read a namespace, or another path without its registry. Raises ValueError with what is wrong."""
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{shown(text)!r} is not a namespace; write it in small letters, like library or team/app")
+    return text
+
+
 def shown(text: str) -> str:
     """`text` as an error may show it: without the password of a `user:password@host`."""
     return _USERINFO.sub(lambda found: f"{found[1] or ''}***@", text)

@@ -18,6 +18,7 @@ from imageporter.rules import Image, Rule
 from imageporter.settings import Settings
 
 REPORT = "report.json"
+QUEUE_REPORT = "report-queue.json"
 INTERRUPTED = "interrupted"
 
 
@@ -70,7 +71,7 @@ class Clock:
 def pass_start(rules: Sequence[Rule], settings: Settings) -> Clock:
     """Log that a pass begins, over how many images as far as that is known; gives its clock."""
     dry = " (DRY_RUN: nothing will be copied)" if settings.dry_run else ""
-    images = sum(len(rule.images()) for rule in rules if not rule.open)
+    images = len({(image.source, image.target) for rule in rules if not rule.open for image in rule.images()})
     unlisted = sum(rule.open for rule in rules)
     parts = [_counted(images, "image")] if images or not unlisted else []
     parts += [f"{_counted(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
@@ -117,8 +118,8 @@ def pass_done(outcomes: Sequence[Outcome], clock: Clock) -> None:
         logger.warning(words, interrupted, len(outcomes))
 
 
-def write(data_dir: Path, outcomes: Sequence[Outcome], clock: Clock, exit_code: int) -> None:
-    """Put the pass into report.json: the old file, or the new one whole, whenever the process dies."""
+def write(path: Path, outcomes: Sequence[Outcome], clock: Clock, exit_code: int) -> None:
+    """Put the pass into the file `path`: the old one, or the new one whole, whenever the process dies."""
     content = {
         "started": clock.at.isoformat(timespec="seconds"),
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -126,16 +127,25 @@ def write(data_dir: Path, outcomes: Sequence[Outcome], clock: Clock, exit_code: 
         **summary(outcomes, clock),
         "images": [outcome.row() for outcome in outcomes],
     }
-    new = data_dir / f".{REPORT}.new"
+    new = path.with_name(f".{path.name}.new")
     try:
         with open(new, "w", encoding="utf-8") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(data_dir / REPORT)
+        new.replace(path)
     except OSError as error:
-        logger.error("{} cannot be written: {}", data_dir / REPORT, error.strerror)
+        logger.error("{} cannot be written: {}", path, error.strerror)
         new.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What `write` has put into the file `path`, without its images; None where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: value for key, value in content.items() if key != "images"}
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

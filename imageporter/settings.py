@@ -3,17 +3,19 @@
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 BUNDLE = Path(__file__).resolve().parent.parent
 LONGEST_WAIT = 366 * 24 * 3600
 MOST_AT_ONCE = 256
 MOST_RETRIES = 1000
+MOST_QUEUED = 1_000_000
 EXIT_CODES = """
 
 exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,
@@ -86,6 +88,24 @@ def _cron(text: str) -> str:
     return text.strip()
 
 
+def _cron_or_nothing(text: str) -> str:
+    return _cron(text) if text.strip() else ""
+
+
+def _listen(text: str) -> str:
+    host, colon, port = text.strip().rpartition(":")
+    known = re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*", host)
+    if not (colon and known and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 1 << 16):
+        raise ValueError(f"{text!r} is not an address to listen on; write one like 0.0.0.0:8080 or [::]:8080")
+    return f"{host or '0.0.0.0'}:{int(port)}"  # noqa: S104 (the user's choice)
+
+
+def _secret(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; give it a value, or leave it out")
+    return text
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Limit = Annotated[Seconds, AfterValidator(_above_zero)]
@@ -93,6 +113,11 @@ Width = Annotated[int, BeforeValidator(_whole(1, MOST_AT_ONCE))]
 Place = Annotated[Path, BeforeValidator(_path)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
+CronOrNothing = Annotated[str, AfterValidator(_cron_or_nothing)]
+Listen = Annotated[str, AfterValidator(_listen)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Count = Annotated[int, BeforeValidator(_whole(1, MOST_QUEUED))]
+Rate = Annotated[int, BeforeValidator(_whole(0, MOST_QUEUED))]
 Retries = Annotated[int, BeforeValidator(_whole(0, MOST_RETRIES))]
 Level = Annotated[str, AfterValidator(_one_of("DEBUG", "INFO", "WARNING", "ERROR"))]
 Format = Annotated[str, AfterValidator(_one_of("text", "json"))]
@@ -124,6 +149,21 @@ class Settings(BaseModel):
     no_color: Annotated[bool, BeforeValidator(bool)] = Field(default=False, description="anything: no colours on a terminal")
     crane: str | None = Field(None, description="the crane to use (the one make built, else the one on PATH)")
     supercronic: str | None = Field(None, description="likewise for supercronic")
+    hook_listen: Listen = Field("0.0.0.0:8080", description="where the hook listens")
+    hook_username: Secret | None = Field(None, description="who may call the hook, with HOOK_PASSWORD")
+    hook_password: Secret | None = Field(None, description="the password of HOOK_USERNAME")
+    hook_token: Secret | None = Field(
+        None, description="for callers without a password: in a path or header, or GitHub's secret"
+    )
+    hook_cron: CronOrNothing = Field("*/10 * * * *", description="when what was hooked is synced; empty: with each full pass")
+    hook_snapshots: Flag = Field(default=False, description="take tags that begin or end with SNAPSHOT too")
+    hook_queue: Count = Field(10_000, description="images that may wait; then callers get 503")
+    hook_rate: Rate = Field(100, description="calls a second from one address, ten seconds' worth at once; 0: any")
+    queue: Flag = Field(default=False, description="sync only what was hooked")
+
+
+VARIABLES = tuple(name for name in Settings.model_fields if name != "queue")  # which is a flag alone
+SECRETS = tuple(name for name in VARIABLES if name in {"hook_username", "hook_password", "hook_token"})
 
 
 def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -134,7 +174,14 @@ def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = 
     are not known end the program as argparse does (0 and 2).
     """
     flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
-    given = {name: environ[name.upper()] for name in Settings.model_fields if name.upper() in environ} | flags
+    given: dict[str, Any] = {name: environ[name.upper()] for name in VARIABLES if name.upper() in environ} | flags
+    for name in SECRETS:
+        try:
+            given[name] = secret_variable(name.upper(), environ)
+        except ValueError as error:
+            mistakes.append(f"{name.upper()}: {error}")
+        if given.get(name) is None:
+            given.pop(name, None)
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
@@ -145,7 +192,7 @@ def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = 
         return Settings.model_validate(given)
 
 
-def with_file(settings: Settings, values: Mapping[str, int]) -> Settings:
+def with_file(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """`settings`, with those `values` of a file that neither a flag, nor the environment, nor an earlier file gives."""
     return settings.model_copy(update={name: value for name, value in values.items() if name not in settings.model_fields_set})
 
@@ -159,11 +206,11 @@ def secret_variable(name: str, environ: Mapping[str, str]) -> str | None:
     if path is None:
         return environ.get(name)
     if name in environ:
-        raise ValueError(f"names {name}, but {name} and {name}_FILE are both set; remove one")
+        raise ValueError(f"{name} and {name}_FILE are both set; remove one")
     try:
         return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError):
-        raise ValueError(f"names {name}, but the file in {name}_FILE cannot be read; correct it") from None
+        raise ValueError(f"the file in {name}_FILE cannot be read; correct it") from None
 
 
 def terminal_is_dumb() -> bool:
@@ -181,7 +228,7 @@ def _flag_of(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    fields = Settings.model_fields.items()
+    fields = ((name, Settings.model_fields[name]) for name in VARIABLES)
     variables = [
         f"  {name.upper():17} {field.description}" + ("" if field.default in {None, False} else f" [{field.default}]")
         for name, field in fields
@@ -199,4 +246,5 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*short, _flag_of(name), dest=name, metavar=value, help=f"{described} ({name.upper()})")
     described = f"{Settings.model_fields['dry_run'].description} (DRY_RUN)"
     parser.add_argument("--dry-run", action="store_const", const="true", help=described)
+    parser.add_argument("--queue", action="store_const", const="true", help=Settings.model_fields["queue"].description)
     return parser

@@ -30,13 +30,16 @@ class Place:
 
 
 class Stages:
-    """The two stages, with the crane, the settings and the records that they work with."""
+    """The two stages, with the crane, the settings and the records that they work with; `tell` is told each outcome."""
 
-    def __init__(self, crane: Crane, settings: Settings, stop: Stop, records: Records) -> None:
+    def __init__(
+        self, crane: Crane, settings: Settings, stop: Stop, records: Records, tell: Callable[[Outcome], None]
+    ) -> None:
         self._crane = crane
         self._settings = settings
         self._stop = stop
         self._records = records
+        self._tell = tell
         self._floor = Floor(settings, stop)
         self._outcomes: list[Outcome] = []
         self._progress = Progress(0)
@@ -79,7 +82,7 @@ class Stages:
             return [Outcome(rule.whole, Word.FAILED, error=INTERRUPTED) for rule in wanted]
         for outcome in expanded:
             if isinstance(outcome, Outcome) and outcome.error != INTERRUPTED:
-                image_done(outcome)
+                self._done(outcome)
         return expanded
 
     def _lists(self, wanted: Iterable[Rule], listed: dict[Reference, tuple[str, ...] | Outcome]) -> Iterator[Job]:
@@ -183,7 +186,11 @@ class Stages:
         self._outcomes[place.index] = outcome
         self._progress.ended(outcome)
         if outcome.attempts or outcome.error != INTERRUPTED:
-            image_done(outcome)
+            self._done(outcome)
+
+    def _done(self, outcome: Outcome) -> None:
+        self._tell(outcome)
+        image_done(outcome)
 
 
 def _outcome(job: Job, image: Image, word: Word, digest: str | None = None, error: str | None = None) -> Outcome:

@@ -25,36 +25,41 @@ NEXT = "job will run next at "
 NEVER = "0001-01-01"
 # The longest time Go knows: what supercronic says, without end, of a schedule whose last day is over.
 OVER = "-2562047h"
+# A run over the queue, which waits for a pass, has said so itself.
+WAITS = "exit status 75"
 LEVELS = {"warning": "WARNING", "error": "ERROR", "fatal": "ERROR"}
 
 
-def judge(executable: str, crontab: Path, cron: str, mistakes: list[str], stop: Stop) -> str:
-    """Have supercronic parse `crontab`; a `cron` that it does not take, or that never comes, is added to `mistakes`.
+def judge(executable: str, folder: Path, name: str, cron: str, mistakes: list[str], stop: Stop) -> str:
+    """Have supercronic parse the schedule `cron` of the variable `name`, in a crontab in `folder`.
 
-    Gives when `cron` comes next, in supercronic's words: `2026-11-24 00:00:00 +0800 CST`. Raises InterruptedPassError.
+    One that it does not take, or that never comes, is added to `mistakes`. Gives when it comes next, in
+    supercronic's words: `2026-11-24 00:00:00 +0800 CST`. Raises InterruptedPassError.
     """
     first = ""
+    trial = folder / "trial"
+    trial.write_text(f"{cron} true\n")
     if len(cron.split()) == WITH_YEAR and cron.endswith("*"):
-        logger.warning("CRON: {!r} has six fields: the last is the year; for seconds first write seven", cron)
+        logger.warning("{}: {!r} has six fields: the last is the year; for seconds first write seven", name, cron)
     try:
-        reason = _refusal(executable, crontab, cron, stop)
+        reason = _refusal(executable, trial, cron, stop)
         if reason is not None:
-            mistakes.append(f"CRON: {cron!r} is not a schedule: {reason}; write one like '0 0 * * *'")
-        elif (first := _next(executable, crontab.with_name("trial"), cron, stop)).startswith(NEVER):
-            mistakes.append(f"CRON: {cron!r} never comes; correct its day, month or year")
+            mistakes.append(f"{name}: {cron!r} is not a schedule: {reason}; write one like '0 0 * * *'")
+        elif (first := _next(executable, trial, stop)).startswith(NEVER):
+            mistakes.append(f"{name}: {cron!r} never comes; correct its day, month or year")
     except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
         what = f"{executable!r} does not work as supercronic ({type(error).__name__})"
         mistakes.append(f"SUPERCRONIC: {what}; set it to the path of supercronic")
     return first
 
 
-def _refusal(executable: str, crontab: Path, cron: str, stop: Stop) -> str | None:
-    """Why supercronic does not take `cron`; None where it does.
+def _refusal(executable: str, trial: Path, cron: str, stop: Stop) -> str | None:
+    """Why supercronic does not take `cron`, which stands in the crontab `trial`; None where it does.
 
     supercronic takes as many fields as make a schedule and runs the rest as a command, so a line that
     it calls valid is only good when it read all fields of `cron` as the schedule: its debug lines tell.
     """
-    with asked((executable, "-test", "-debug", "-json", "-no-reap", str(crontab)), JUDGING_SECONDS, stop) as judging:
+    with asked((executable, "-test", "-debug", "-json", "-no-reap", str(trial)), JUDGING_SECONDS, stop) as judging:
         _, told = judging.communicate()
     said = [str(json.loads(line)["msg"]) for line in told.splitlines()]
     fields = len(cron.split())
@@ -68,9 +73,8 @@ def _refusal(executable: str, crontab: Path, cron: str, stop: Stop) -> str | Non
     return None
 
 
-def _next(executable: str, trial: Path, cron: str, stop: Stop) -> str:
-    """When the valid schedule `cron` comes next, in supercronic's words; NEVER and more for 30 February."""
-    trial.write_text(f"{cron} true\n")
+def _next(executable: str, trial: Path, stop: Stop) -> str:
+    """When the schedule in the crontab `trial` comes next, in supercronic's words; NEVER and more for 30 February."""
     with asked((executable, "-debug", "-json", "-no-reap", str(trial)), JUDGING_SECONDS, stop) as trying:
         told = (line.partition(NEXT)[2].partition('"')[0] for line in trying.stderr or () if NEXT in line)
         first = next(told, None)
@@ -126,7 +130,7 @@ def _relay(descriptor: int, child: int, stop: Stop, ended: threading.Event, over
                 logger.error("CRON comes no more: its last day is over; correct it")
                 threading.Thread(target=_end_when_idle, args=(child, ended), daemon=True).start()
             else:
-                logger.log("DEBUG" if stop.exit_code else level, "{}", plain(words))
+                logger.log("DEBUG" if stop.exit_code or words.endswith(WAITS) else level, "{}", plain(words))
 
 
 def _end_when_idle(child: int, ended: threading.Event, tell: Callable[[int], None] = lambda _: None) -> None:

@@ -1,5 +1,7 @@
 """Helpers of the tests: processes, registries, images, a user's folder, a meddling proxy."""
 
+import base64
+import http.client
 import io
 import json
 import os
@@ -11,11 +13,12 @@ import tarfile
 import tempfile
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bcrypt
 import trustme
@@ -207,6 +210,7 @@ class User:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.started = 0
         self.home = folder.with_name("home")
         self.tmp = folder.with_name("tmp")
         for each in (self.folder, self.home, self.tmp):
@@ -265,10 +269,11 @@ class User:
         return self.run("sync.py", *flags, LOG_FORMAT="json", **env)
 
     @contextmanager
-    def running(self, script: str, **env: str) -> Iterator["Running"]:
+    def running(self, script: str, *flags: str, **env: str) -> Iterator["Running"]:
         """A script that runs meanwhile."""
-        log = self.folder / "output.log"
-        command = [sys.executable, str(BUNDLE / script)]
+        self.started += 1
+        log = self.folder / f"output{self.started}.log"
+        command = [sys.executable, str(BUNDLE / script), *flags]
         # A session of its own: the whole tree can be found, and none is left behind.
         with start(command, log, env=self.environ(env), cwd=self.folder, start_new_session=True) as process:
             try:
@@ -296,6 +301,50 @@ class Running:
         """Send it a signal and wait for its end."""
         self.process.send_signal(number)
         return Run(self.process.wait(timeout=seconds), self.output)
+
+
+class Hook:
+    """A receiver that runs, and a caller of it."""
+
+    ACCOUNT = ("me", "p@ss:wörd")
+    ENV: ClassVar = {"HOOK_LISTEN": "127.0.0.1:0", "HOOK_USERNAME": ACCOUNT[0], "HOOK_PASSWORD": ACCOUNT[1]}
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        wait_for(lambda: "the hook listens on http://" in running.output, "the hook listens")
+        self.address = running.output.split("the hook listens on http://")[1].split()[0].rstrip('",')
+
+    @classmethod
+    @contextmanager
+    def of(cls, user: User, **env: str) -> Iterator["Hook"]:
+        """The receiver of a user's files."""
+        with user.running("hook.py", **(cls.ENV | env)) as running:
+            yield cls(running)
+
+    def call(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        account: tuple[str, str] | None = ACCOUNT,
+    ) -> tuple[int, Any]:
+        """Call it; gives the status and the JSON of the answer."""
+        encoded = base64.b64encode(":".join(account).encode()).decode() if account else ""
+        given = ({"Authorization": f"Basic {encoded}"} if account else {}) | dict(headers)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, given)
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def hook(self, image: str, **more: Any) -> tuple[int, Any]:
+        """The call of the specification, for `registry/namespace/image:tag`."""
+        name, _, tag = image.rpartition(":")
+        return self.call(f"/images/sync/hook?{urllib.parse.urlencode({'name': name, 'tag': tag})}", **more)
 
 
 def processes() -> dict[int, tuple[int, list[str]]]:

@@ -35,6 +35,15 @@ def test_the_defaults_are_the_contracts() -> None:
         "no_color": False,
         "crane": None,
         "supercronic": None,
+        "hook_listen": "0.0.0.0:8080",
+        "hook_username": None,
+        "hook_password": None,
+        "hook_token": None,
+        "hook_cron": "*/10 * * * *",
+        "hook_snapshots": False,
+        "hook_queue": 10_000,
+        "hook_rate": 100,
+        "queue": False,
     }
 
 

@@ -10,7 +10,7 @@ from imageporter.crane import Crane
 from imageporter.files import Place
 from imageporter.records import Records
 from imageporter.reference import Reference
-from imageporter.report import Word
+from imageporter.report import Outcome, Word
 from imageporter.settings import Settings
 from imageporter.stages import Stages
 from imageporter.stop import Stop
@@ -34,11 +34,13 @@ def test_a_mistake_of_ours_fails_its_image_alone(capsys: pytest.CaptureFixture[s
     wanted = rules.check(data, Place(Path("images.json")), mistakes)
     settings = Settings(log_level="DEBUG")
     logs.configure(settings)
-    outcomes = Stages(cast("Crane", cast("Any", Broken())), settings, Stop(), Records(None)).run(wanted)
+    told_of: list[Outcome] = []
+    outcomes = Stages(cast("Crane", cast("Any", Broken())), settings, Stop(), Records(None), told_of.append).run(wanted)
     assert [(outcome.word, outcome.error) for outcome in outcomes] == [
         (Word.FAILED, "unexpected RuntimeError"),
         (Word.SKIPPED, None),
     ]
+    assert {id(outcome) for outcome in told_of} == {id(outcome) for outcome in outcomes}
     told = capsys.readouterr().out
     assert "unexpected RuntimeError; this is a mistake of ImagePorter's (LOG_LEVEL=DEBUG shows where)" in told
     assert "Traceback (most recent call last):" in told

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import Proxy, Registry, Stall, User, wait_for
 
-from imageporter import records
+from imageporter import database, records
 
 
 def rows(user: User) -> list[tuple[str, str, str]]:
@@ -87,13 +87,13 @@ def foreign(path: Path) -> None:
 
 
 def torn(path: Path) -> None:
-    with sqlite3.connect(path) as database:
-        database.execute(records.SCHEMA)
-        database.execute(f"PRAGMA application_id = {records.APPLICATION}")
-        database.execute(f"PRAGMA user_version = {records.VERSION}")
+    with sqlite3.connect(path) as connection:
+        connection.execute(records.SCHEMA)
+        connection.execute(f"PRAGMA application_id = {database.APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {database.VERSION}")
         for number in range(2000):
-            database.execute("INSERT INTO synced VALUES (?, 's', 'd', 0)", (f"target{number}",))
-    database.close()
+            connection.execute("INSERT INTO synced VALUES (?, 's', 'd', 0)", (f"target{number}",))
+    connection.close()
     data = path.read_bytes()
     path.write_bytes(data[:8192] + b"\xff" * 4096 + data[12288:])
 

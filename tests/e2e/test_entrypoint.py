@@ -105,7 +105,9 @@ def test_a_schedule_of_no_or_several_lines(user: User, cron: str) -> None:
 def test_arguments_are_refused(user: User) -> None:
     run = user.run("entrypoint.py", "--dry-run", "x y")
     assert run.code == 2
-    assert run.lines == ["ERROR entrypoint.py takes no arguments, found --dry-run 'x y'; settings are environment variables"]
+    assert run.lines == [
+        "ERROR entrypoint.py takes no argument but hook, found --dry-run 'x y'; settings are environment variables"
+    ]
 
 
 def test_tools_that_are_not_there(user: User) -> None:

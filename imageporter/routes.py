@@ -1,0 +1,62 @@
+"""Where a push goes: to the targets of every rule that names it, and of every row of `registry.reg`."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from imageporter.reference import Reference
+from imageporter.rules import Image, Rule
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of image-syncer's `registry.reg[]`: `source/namespace/image:tag` goes to `destination/namespace/image:tag`.
+
+    `sources` and `destinations` are registries, or parts of them (`quay.io/mirror`).
+    """
+
+    place: str
+    sources: tuple[str, ...]
+    namespaces: tuple[str, ...]
+    destinations: tuple[str, ...]
+
+    def images(self, pushed: Reference) -> Iterable[Image]:
+        """The images that it makes of the push of a tag."""
+        for source in self.sources:
+            for namespace in self.namespaces:
+                if not pushed.repository.startswith(f"{source}/{namespace}/"):
+                    continue
+                rest = pushed.repository.removeprefix(f"{source}/")
+                for destination in self.destinations:
+                    host, _, path = f"{destination}/{rest}".partition("/")
+                    yield Image(self.place, pushed, replace(pushed, host=host, path=path))
+
+
+class Routes:
+    """All ways that a push may go."""
+
+    def __init__(self, rules: Iterable[Rule], rows: Iterable[Row]) -> None:
+        self._rules: dict[str, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            self._rules[rule.source.repository.repository].append(rule)
+        self._rows = tuple(rows)
+
+    def of(self, pushed: Reference) -> tuple[Image, ...]:
+        """The images, each pair once, that the push of a tag asks for: `pushed` is its repository and tag."""
+        found = [image for rule in self._rules.get(pushed.repository, ()) for image in _images(rule, pushed)]
+        found += [image for row in self._rows for image in row.images(pushed)]
+        return tuple({(image.source, image.target): image for image in found if image.source != image.target}.values())
+
+
+def _images(rule: Rule, pushed: Reference) -> Iterable[Image]:
+    """What `rule` makes of the push: a tag that it names or matches; a digest is not moved by a push."""
+    if not rule.open:
+        return [image for image in rule.images() if image.source == pushed]
+    try:
+        return rule.images([pushed.tag or ""])
+    except ValueError as error:
+        # Only the whole list of tags says which of them becomes which.
+        logger.warning("{}: {}; the push of {} waits for the next full pass", rule.place, error, pushed)
+        return []

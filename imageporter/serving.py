@@ -1,0 +1,108 @@
+"""The HTTP server under the receiver: uvicorn, with time limits for those who send."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import uvicorn
+from loguru import logger
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from imageporter.errors import UserError
+from imageporter.stop import Stop
+
+REQUEST_SECONDS = 10
+MOST_CONNECTIONS = 500
+BACKLOG = 1024
+GRACE_SECONDS = 5
+
+
+class _Protocol(H11Protocol):
+    """uvicorn waits for the rest of a request for ever; this cuts a slow caller off."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._late = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        super().data_received(data)
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:  # all of the request is here
+            self._in_time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: they are Stop's."""
+        yield
+
+
+class _Relay(logging.Handler):
+    """What uvicorn says is for those who look for a mistake."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.debug("uvicorn: {}", record.getMessage())
+
+
+def serve(application: Any, listen: str, stop: Stop) -> int:
+    """Serve the ASGI `application` at the address `listen` (`host:port`) until a signal comes; gives the exit code.
+
+    Raises UserError where nobody can listen there.
+    """
+    host, _, port = listen.rpartition(":")
+    told = logging.getLogger("uvicorn.error")
+    told.handlers, told.propagate = [_Relay()], False
+    config = uvicorn.Config(
+        application,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config)
+
+    def end() -> None:
+        server.should_exit = True
+
+    with _listening(host.strip("[]"), int(port), listen) as door, stop.ending(end):
+        address, number = door.getsockname()[:2]
+        logger.info("the hook listens on http://{}:{}", f"[{address}]" if ":" in address else address, number)
+        asyncio.run(server.serve(sockets=[door]))
+    logger.info("the hook has stopped")
+    return stop.exit_code or 1
+
+
+@contextmanager
+def _listening(host: str, port: int, listen: str) -> Iterator[socket.socket]:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        door = socket.socket(family, kind)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen(BACKLOG)
+    except OSError as error:
+        raise UserError([f"HOOK_LISTEN: {listen!r} cannot be listened on: {error.strerror}; choose another address"]) from None
+    with door:
+        yield door
