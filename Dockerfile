@@ -18,7 +18,7 @@ LABEL org.opencontainers.image.title="ImagePorter" \
 COPY --from=tools /tools/ /usr/local/bin/
 COPY requirements.txt /app/
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /app/requirements.txt
-COPY LICENSE crontab.tmpl entrypoint.py sync.py /app/
+COPY LICENSE crontab.tmpl entrypoint.py hook.py sync.py /app/
 COPY imageporter /app/imageporter
 # /data may be anybody's: `--user` is the user's to choose.
 RUN mkdir --mode=1777 /data
@@ -27,4 +27,5 @@ ENV TZ=Asia/Shanghai \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 USER 1000:1000
+EXPOSE 8080
 ENTRYPOINT ["python", "/app/entrypoint.py"]

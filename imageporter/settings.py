@@ -100,12 +100,6 @@ def _listen(text: str) -> str:
     return f"{host or '0.0.0.0'}:{int(port)}"  # noqa: S104 (the user's choice)
 
 
-def _secret(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; give it a value, or leave it out")
-    return text
-
-
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Limit = Annotated[Seconds, AfterValidator(_above_zero)]
@@ -115,7 +109,6 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 CronOrNothing = Annotated[str, AfterValidator(_cron_or_nothing)]
 Listen = Annotated[str, AfterValidator(_listen)]
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 Count = Annotated[int, BeforeValidator(_whole(1, MOST_QUEUED))]
 Rate = Annotated[int, BeforeValidator(_whole(0, MOST_QUEUED))]
 Retries = Annotated[int, BeforeValidator(_whole(0, MOST_RETRIES))]
@@ -150,9 +143,9 @@ class Settings(BaseModel):
     crane: str | None = Field(None, description="the crane to use (the one make built, else the one on PATH)")
     supercronic: str | None = Field(None, description="likewise for supercronic")
     hook_listen: Listen = Field("0.0.0.0:8080", description="where the hook listens")
-    hook_username: Secret | None = Field(None, description="who may call the hook, with HOOK_PASSWORD")
-    hook_password: Secret | None = Field(None, description="the password of HOOK_USERNAME")
-    hook_token: Secret | None = Field(
+    hook_username: SecretStr | None = Field(None, description="who may call the hook, with HOOK_PASSWORD")
+    hook_password: SecretStr | None = Field(None, description="the password of HOOK_USERNAME")
+    hook_token: SecretStr | None = Field(
         None, description="for callers without a password: in a path or header, or GitHub's secret"
     )
     hook_cron: CronOrNothing = Field("*/10 * * * *", description="when what was hooked is synced; empty: with each full pass")
@@ -180,7 +173,7 @@ def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = 
             given[name] = secret_variable(name.upper(), environ)
         except ValueError as error:
             mistakes.append(f"{name.upper()}: {error}")
-        if given.get(name) is None:
+        if not (given.get(name) or "").strip():  # compose files set what is not set to nothing
             given.pop(name, None)
     try:
         return Settings.model_validate(given)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import BUNDLE, CRANE, PATIENCE, Proxy, Refuse, Registry, Run, User
+from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User
 
 from imageporter import accounts, rules
-from imageporter.settings import Settings
+from imageporter.settings import VARIABLES, Settings
 
 READMES = [BUNDLE / "README.md", BUNDLE / "README.zh-CN.md"]
 
@@ -67,10 +67,12 @@ def test_the_demo_prints_what_the_readme_shows(readme: str, user: User) -> None:
 def test_every_variable_is_in_the_table(readme: str) -> None:
     rows = re.findall(r"^\| (`[A-Z_`,、 ]+`) \|", readme, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
-    assert named == {name.upper() for name in Settings.model_fields}
+    assert named == {name.upper() for name in VARIABLES}
 
 
-@pytest.mark.parametrize("variable", ["CRON", "SLEEP_TIME", "RETRY_DELAY_TIME", "RETRIES", "JOBS", "PROBES", "COPY_TIMEOUT"])
+@pytest.mark.parametrize(
+    "variable", ["CRON", "SLEEP_TIME", "RETRY_DELAY_TIME", "RETRIES", "JOBS", "PROBES", "HOOK_CRON", "HOOK_RATE"]
+)
 def test_the_defaults_in_the_table(readme: str, variable: str) -> None:
     default = Settings.model_fields[variable.lower()].default
     assert re.search(rf"^\| `{variable}` \| `{re.escape(str(default))}` \|", readme, re.MULTILINE)
@@ -110,6 +112,8 @@ def test_the_crontab_line_runs_as_cron_runs_it(readme: str, user: User, source: 
     user.images((f"{source}/app:1", f"{target}/app:1"))
     (line,) = blocks(readme, "crontab")
     command = line.strip().split(" ", 5)[5]
+    over_queue = next(each for each in blocks(readme, "text") if each.startswith("*/10"))
+    assert over_queue.strip() == f"*/10 * * * * {command.replace('sync.py', 'sync.py --queue')}"
     for shown, here in (
         ("/opt/imageporter/.venv/bin/python", sys.executable),
         ("/opt/imageporter", str(BUNDLE)),
@@ -145,6 +149,17 @@ def test_the_json_lines_are_those_that_are_printed(readme: str, user: User, sour
     user.write("accounts.json", [])
     run = user.sync(TZ="Asia/Shanghai")
     assert [normalised(line) for line in marked(readme, "json")] == [normalised(line) for line in run.output.splitlines()]
+
+
+def test_the_call_of_the_hook_and_its_answer(readme: str, user: User) -> None:
+    user.write("images.json", {"registry.example.com/team/app": "nas.example.com:5000/mirror/app"})
+    (call,) = [block for block in blocks(readme, "shell") if "/images/sync/hook" in block]
+    with Hook.of(user) as hook:
+        script = call.replace("localhost:8080", hook.address)
+        environ = user.environ({"HOOK_USERNAME": Hook.ACCOUNT[0], "HOOK_PASSWORD": Hook.ACCOUNT[1]})
+        told = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True, check=True).stdout
+    shown = [line for line in told.splitlines() if not line.startswith(("date:", "content-length:"))]
+    assert marked(readme, "hook") == shown
 
 
 def first_error(run: Run) -> str:
