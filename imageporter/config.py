@@ -111,7 +111,9 @@ def _accounts(settings: Settings, mistakes: list[str]) -> Accounts:
     """The accounts from a file of their own."""
     path = settings.accounts_file or accounts.find()
     if path is None:
-        logger.warning("no accounts file here: every registry is asked without a password")
+        # A run over the queue, which comes every few minutes and mostly finds nothing, need not say it each time.
+        level = "DEBUG" if settings.queue else "WARNING"
+        logger.log(level, "no accounts file here: every registry is asked without a password")
         return Accounts({})
     return accounts.read(path, mistakes, process_environ())
 

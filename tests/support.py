@@ -311,7 +311,8 @@ class Hook:
 
     def __init__(self, running: Running) -> None:
         self.running = running
-        wait_for(lambda: "the hook listens on http://" in running.output, "the hook listens")
+        wait_for(lambda: "listens on http://" in running.output or running.process.poll() is not None, "the hook listens")
+        assert running.process.poll() is None, running.output
         self.address = running.output.split("the hook listens on http://")[1].split()[0].rstrip('",')
 
     @classmethod

@@ -103,13 +103,13 @@ def test_calls_that_are_wrong(calls: Hook, query: str, status: int, reason: str)
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Any:
     user = User(tmp_path_factory.mktemp("calls") / "user")
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_TOKEN=TOKEN, HOOK_RATE="0") as hook:
         yield hook
 
 
 def test_snapshots_where_they_are_wanted(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_SNAPSHOTS="true") as hook:
         assert hook.hook("a.example/b/c:1-SNAPSHOT")[0] == 202
 
@@ -140,7 +140,7 @@ def test_who_may_call(calls: Hook) -> None:
 
 
 def test_no_secret_reaches_the_log(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_TOKEN=TOKEN, LOG_LEVEL="DEBUG") as hook:
         hook.call(f"/hooks/quay/{TOKEN}", "POST", b"{}", account=None)
         hook.call(f"/hooks/quay/{TOKEN}?token={TOKEN}", "POST", b"{", account=None)
@@ -164,7 +164,7 @@ def test_what_registries_send(user: User) -> None:
         "github-registry_package": "ghcr.io/codertocat/hello_docker:latest",
         "acr": "registry.cn-hangzhou.aliyuncs.com/namespace/repotest:latest",
     }
-    rules = {image.rpartition(":")[0]: f"mirror.example/{index}" for index, image in enumerate(sources.values())}
+    rules = {image.rpartition(":")[0]: f"mirror.example/app{index}" for index, image in enumerate(sources.values())}
     rules |= {"proxied.example/dgangaia/test": "mirror.example/proxied"}
     user.write("images.json", rules)
     with Hook.of(user, HOOK_TOKEN=TOKEN) as hook:
@@ -200,7 +200,7 @@ def test_what_registries_send(user: User) -> None:
 def test_a_real_registry_notifies(user: User, target: Registry, tmp_path: Path) -> None:
     """A `crane push` to a distribution registry, and the image at the other one after the next run over the queue."""
     port = free_port()
-    user.write("images.json", {f"127.0.0.1:{port}/team/app": f"{target}/mirror/app"})
+    user.write("images.json", {f"127.0.0.1:{port}/team/app:1": f"{target}/mirror/app"})
     with Hook.of(user, HOOK_TOKEN=TOKEN) as hook:
         (tmp_path / "config.yml").write_text(f"""
 version: 0.1
@@ -267,7 +267,6 @@ def test_it_refuses_to_start(user: User) -> None:
     run = user.run("hook.py", HOOK_USERNAME="me", HOOK_PASSWORD="x", HOOK_PASSWORD_FILE=str(password), HOOK_TOKEN=" ")
     assert run.lines == [
         "ERROR HOOK_PASSWORD: HOOK_PASSWORD and HOOK_PASSWORD_FILE are both set; remove one",
-        "ERROR HOOK_PASSWORD: is not set, but its companion is; set both",
     ]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -279,7 +278,7 @@ def test_it_refuses_to_start(user: User) -> None:
 
 
 def test_the_password_from_a_file(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     password = user.write("password", Hook.ACCOUNT[1] + "\n")
     with Hook.of(user, HOOK_PASSWORD="unset", HOOK_TOKEN=TOKEN) as hook:
         assert hook.hook("a.example/b/c:1")[0] == 401
@@ -289,14 +288,14 @@ def test_the_password_from_a_file(user: User) -> None:
 
 
 def test_the_files_are_followed(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user) as hook:
         assert hook.hook("a.example/b/new:1")[0] == 404
         user.write("images.json", {"a.example/b/new": "b.example/new"})
         assert hook.hook("a.example/b/new:1")[0] == 202
         user.write("images.json", "{")
         assert hook.hook("a.example/b/new:2")[0] == 202
-        assert "ERROR images.json: line 1, column 2: " in hook.running.output
+        assert "images.json: line 1, column 2: " in hook.running.output
 
 
 def test_failures_stay_and_a_day_is_the_end(user: User, source: Registry, target: Registry) -> None:
@@ -332,14 +331,14 @@ def test_a_dry_run_takes_nothing_out(user: User, source: Registry, target: Regis
 
 
 def test_a_full_queue(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_QUEUE="2") as hook:
         assert [hook.hook(f"a.example/b/c:{tag}")[0] for tag in (1, 2, 2)] == [202, 202, 200]
         assert hook.hook("a.example/b/c:3") == (503, {"error": "the queue is full: 2 images wait; send it again later"})
 
 
 def test_a_flood(user: User) -> None:
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_RATE="1") as hook:
         answers = [hook.hook("a.example/b/c:1") for _ in range(15)]
         assert answers[0][0] == 202
@@ -474,7 +473,7 @@ def test_a_wrong_schedule_of_the_queue(user: User) -> None:
 
 def test_5000_hooks_while_the_receiver_is_killed(user: User) -> None:
     """50 clients; the receiver dies without warning and comes again: whatever got a 202 waits."""
-    user.write("images.json", {"a.example/b/c": "b.example/c"})
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
     port = free_port()
     env = {"HOOK_LISTEN": f"127.0.0.1:{port}", "HOOK_RATE": "0"}
     accepted: list[str] = []
