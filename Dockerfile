@@ -18,14 +18,17 @@ LABEL org.opencontainers.image.title="ImagePorter" \
 COPY --from=tools /tools/ /usr/local/bin/
 COPY requirements.txt /app/
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /app/requirements.txt
-COPY LICENSE crontab.tmpl entrypoint.py hook.py sync.py /app/
+COPY LICENSE crontab.tmpl entrypoint.py healthcheck.sh hook.py sync.py /app/
 COPY imageporter /app/imageporter
-# /data may be anybody's: `--user` is the user's to choose.
-RUN mkdir --mode=1777 /data
+# Compiled here, for a root that is read-only there. /data may be anybody's: `--user` is the user's to choose.
+RUN python -m compileall -q /app && mkdir --mode=1777 /data
+# /dev/shm is in memory, and can be written in even where the root is read-only.
 ENV TZ=Asia/Shanghai \
     DATA_DIR=/data \
+    ALIVE_FILE=/dev/shm/imageporter-alive \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 USER 1000:1000
 EXPOSE 8080
+HEALTHCHECK --interval=60s --timeout=10s --start-period=30s --retries=1 CMD ["sh", "/app/healthcheck.sh"]
 ENTRYPOINT ["python", "/app/entrypoint.py"]

@@ -60,16 +60,19 @@ def main(argv: Sequence[str]) -> int:
             crontab = Path(folder) / "crontab"
             crontab.write_text(render(settings))
             logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_times["CRON"])
+            if settings.alive_file:
+                settings.alive_file.touch()
             return supercronic.run(executable, crontab, stop)
 
 
 def render(settings: Settings) -> str:
-    """The crontab for the schedules in `settings`; without HOOK_CRON, its line is left out."""
-    lines = (BUNDLE / "crontab.tmpl").read_text().splitlines(keepends=True)
-    template = string.Template("".join(line for line in lines if settings.hook_cron or "${HOOK_CRON}" not in line))
-    places = {"PYTHON": sys.executable, "BUNDLE": str(BUNDLE), "QUEUE": str(settings.data_dir.absolute() / hook_queue.FILE)}
-    quoted = {name: shlex.quote(place) for name, place in places.items()}
-    return template.safe_substitute(quoted, CRON=settings.cron, HOOK_CRON=settings.hook_cron)
+    """The crontab for the schedules in `settings`, without the lines whose variable is not set."""
+    places = {"PYTHON": sys.executable, "BUNDLE": BUNDLE, "QUEUE": settings.data_dir.absolute() / hook_queue.FILE}
+    places |= {"ALIVE_FILE": settings.alive_file.absolute()} if settings.alive_file else {}
+    known = {name: shlex.quote(str(place)) for name, place in places.items()}
+    known |= {"CRON": settings.cron} | ({"HOOK_CRON": settings.hook_cron} if settings.hook_cron else {})
+    lines = (string.Template(line) for line in (BUNDLE / "crontab.tmpl").read_text().splitlines(keepends=True))
+    return "".join(line.substitute(known) for line in lines if known.keys() >= set(line.get_identifiers()))
 
 
 if __name__ == "__main__":

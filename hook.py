@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
         with hook_queue.kept_in(settings.data_dir, needed=True) as queue:
             receiver = Receiver(known.settings, Followed(settings, known).routes, queue)
-            return serving.serve(receiver.application(), known.settings.hook_listen, stop)
+            return serving.serve(receiver.application(), known.settings, stop)
 
 
 if __name__ == "__main__":

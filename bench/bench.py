@@ -24,6 +24,11 @@ from support import wait_for  # noqa: E402
 
 LIMIT = 1800
 MIB = 1 << 20
+PREFACE = """# What `make bench` found
+
+{date}, {machine}; {latency}. Seconds of the clock, the ratio to the first row of the same work, seconds of CPU of the whole
+process tree and of our Python in it, and the tree's peak memory. `make bench` writes this file and `results.json`.
+"""
 WORKS = {
     "a": "200 small images, cold",
     "b": "200 unchanged",
@@ -158,6 +163,21 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary(results: dict[str, Any], network: str) -> str:
+    """The seconds of each tool over one network as a Markdown table, with the ratio to ours of the first row."""
+    rows = [row for row in results["rows"] if row["network"] == network]
+    works = sorted({row["work"] for row in rows})
+    seconds: dict[str, dict[str, float]] = {}
+    for row in rows:
+        seconds.setdefault(f"{row['tool']}, {row['settings']}", {})[row["work"]] = row["wall"]
+    first = next(iter(seconds.values()))
+    lines = ["| | " + " | ".join(f"({work}) {WORKS[work]}" for work in works) + " |", "|---" * (len(works) + 1) + "|"]
+    for label, known in sorted(seconds.items(), key=lambda item: not item[0].startswith("ImagePorter")):
+        cells = (f"{known[work]:.1f} s ({known[work] / first[work]:.2g})" if work in known else "" for work in works)
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -183,7 +203,10 @@ def main() -> int:
                     bench.run(work, network)
             if "f" in asked.works:
                 bench.run("f", "none")
-    print(table(json.loads(asked.out.read_text())))
+    results = json.loads(asked.out.read_text())
+    print(table(results))
+    if asked.out == HERE / "results.json":
+        (HERE / "RESULTS.md").write_text(f"{PREFACE.format(**results)}\n{table(results)}\n")
     return 0
 
 

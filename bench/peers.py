@@ -153,7 +153,7 @@ def image_syncer_path() -> str | None:
 OURS = Tool("ImagePorter", "SLEEP_TIME=0", imageporter(SLEEP_TIME="0"))
 OURS_TUNED = Tool("ImagePorter", "JOBS=16 SLEEP_TIME=0", imageporter(SLEEP_TIME="0", JOBS="16"))
 OURS_TRUSTING = Tool(
-    "ImagePorter", "the same, TRUST_RECORDS=86400", imageporter(SLEEP_TIME="0", JOBS="16", TRUST_RECORDS="86400")
+    "ImagePorter", "JOBS=16 SLEEP_TIME=0 TRUST_RECORDS=86400", imageporter(SLEEP_TIME="0", JOBS="16", TRUST_RECORDS="86400")
 )
 OURS_AS_IS = Tool("ImagePorter", "defaults (SLEEP_TIME=5)", imageporter())
 BARE_CRANE = Tool("crane copy", "alone", lambda job: ([CRANE, "copy", *job.pairs[0]], environ(job)))

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -13,12 +14,14 @@ from loguru import logger
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imageporter.errors import UserError
+from imageporter.settings import Settings
 from imageporter.stop import Stop
 
 REQUEST_SECONDS = 10
 MOST_CONNECTIONS = 500
 BACKLOG = 1024
 GRACE_SECONDS = 5
+ALIVE_SECONDS = 60
 
 
 class _Protocol(H11Protocol):
@@ -61,12 +64,12 @@ class _Relay(logging.Handler):
         logger.debug("uvicorn: {}", record.getMessage())
 
 
-def serve(application: Any, listen: str, stop: Stop) -> int:
-    """Serve the ASGI `application` at the address `listen` (`host:port`) until a signal comes; gives the exit code.
+def serve(application: Any, settings: Settings, stop: Stop) -> int:
+    """Serve the ASGI `application` at HOOK_LISTEN until a signal comes, touching ALIVE_FILE meanwhile; gives the exit code.
 
     Raises UserError where nobody can listen there.
     """
-    host, _, port = listen.rpartition(":")
+    host, _, port = settings.hook_listen.rpartition(":")
     told = logging.getLogger("uvicorn.error")
     told.handlers, told.propagate = [_Relay()], False
     config = uvicorn.Config(
@@ -86,12 +89,25 @@ def serve(application: Any, listen: str, stop: Stop) -> int:
     def end() -> None:
         server.should_exit = True
 
-    with _listening(host.strip("[]"), int(port), listen) as door, stop.ending(end):
+    with _listening(host.strip("[]"), int(port), settings.hook_listen) as door, stop.ending(end):
         address, number = door.getsockname()[:2]
         logger.info("the hook listens on http://{}:{}", f"[{address}]" if ":" in address else address, number)
-        asyncio.run(server.serve(sockets=[door]))
+        asyncio.run(_serve(server, door, settings.alive_file))
     logger.info("the hook has stopped")
     return stop.exit_code or 1
+
+
+async def _serve(server: uvicorn.Server, door: socket.socket, alive_file: Path | None) -> None:
+    showing = asyncio.create_task(_show(alive_file))
+    await server.serve(sockets=[door])
+    showing.cancel()
+
+
+async def _show(alive_file: Path | None) -> None:
+    """Show, each minute, that requests are taken up."""
+    while alive_file:
+        alive_file.touch()  # noqa: ASYNC240 (a moment)
+        await asyncio.sleep(ALIVE_SECONDS)
 
 
 @contextmanager

@@ -152,6 +152,7 @@ class Settings(BaseModel):
     hook_snapshots: Flag = Field(default=False, description="take tags that begin or end with SNAPSHOT too")
     hook_queue: Count = Field(10_000, description="images that may wait; then callers get 503")
     hook_rate: Rate = Field(100, description="calls a second from one address, ten seconds' worth at once; 0: any")
+    alive_file: Place | None = Field(None, description="a file that a service touches each minute, for health checks")
     queue: Flag = Field(default=False, description="sync only what was hooked")
 
 

@@ -24,7 +24,8 @@ import bcrypt
 import trustme
 
 BUNDLE = Path(__file__).resolve().parent.parent
-CRANE = BUNDLE / ".tools" / "crane"
+TOOLS = BUNDLE / ".tools"
+CRANE = TOOLS / "crane"
 SUPERCRONIC = BUNDLE / ".tools" / "supercronic"
 REGISTRY_BINARY = BUNDLE / ".tools" / "registry"
 PATIENCE = 60.0

@@ -43,6 +43,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "hook_snapshots": False,
         "hook_queue": 10_000,
         "hook_rate": 100,
+        "alive_file": None,
         "queue": False,
     }
 

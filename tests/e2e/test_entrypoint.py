@@ -172,7 +172,8 @@ def test_a_sigterm_reaches_the_running_pass(user: User, source: Registry, target
     stall.release.set()
     assert run.code == 143
     assert "interrupted: 1 of the 1 images were not finished; the next pass takes them up" in run.output
-    assert "supercronic" not in run.output
+    # before, it may have told that a slow machine's pass outlasts a second
+    assert "supercronic" not in run.output.partition("stopping: ")[2]
     assert json.loads((user.folder / "data" / "report.json").read_text())["exit_code"] == 143
     assert list(user.tmp.iterdir()) == []
 

@@ -1,0 +1,168 @@
+"""The image itself, and one pass in it."""
+
+import time
+
+import pytest
+from docker import IMAGE, Network, docker, inspected, logs, started, wait_for
+
+PAIR = {"source": "source.local:5000/app:1", "target": "target.local:5000/mirror/app:1"}
+
+
+def inside(script: str) -> str:
+    """What a shell in the image prints."""
+    return docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", script).stdout.strip()
+
+
+def test_what_is_in_it() -> None:
+    config = inspected(IMAGE)["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["Labels"]["org.opencontainers.image.title"] == "ImagePorter"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    assert config["Healthcheck"]["Test"] == ["CMD", "sh", "/app/healthcheck.sh"]
+    assert inside("cd /app && find . -not -path '*/__pycache__*' -not -path './imageporter/*' | sort").split() == [
+        ".",
+        "./LICENSE",
+        "./crontab.tmpl",
+        "./entrypoint.py",
+        "./healthcheck.sh",
+        "./hook.py",
+        "./imageporter",
+        "./requirements.txt",
+        "./sync.py",
+    ]
+    assert inside("for each in go gcc cc make git; do command -v $each; done; true") == ""
+    assert inside("id -u; id -g") == "1000\n1000"
+
+
+def test_both_programs_are_static_and_stripped() -> None:
+    for name in ("crane", "supercronic"):
+        described = inside(f"python - <<'END'\n{STATIC}\nprint(described('/usr/local/bin/{name}'))\nEND")
+        assert described == "interpreter: False, symbols: False"
+
+
+# ELF64: a program header of type 3 names a dynamic linker, a section of type 2 holds symbols.
+STATIC = """
+import struct
+def described(path):
+    data = open(path, 'rb').read()
+    phoff, shoff = struct.unpack_from('<QQ', data, 32)
+    phsize, phnum, shsize, shnum = struct.unpack_from('<HHHH', data, 54)
+    kinds = {struct.unpack_from('<I', data, phoff + phsize * n)[0] for n in range(phnum)}
+    sections = {struct.unpack_from('<I', data, shoff + shsize * n + 4)[0] for n in range(shnum)}
+    return f'interpreter: {3 in kinds}, symbols: {2 in sections}'
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--user", "4321:4321"),
+        ("--user", "0:0"),
+        ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/data:mode=1777"),
+        ("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/data:mode=1777", "--cap-drop", "ALL", "--user", "4321"),
+        ("--init",),
+    ],
+    ids=" ".join,
+)
+def test_one_pass(network: Network, options: tuple[str, ...]) -> None:
+    digest = network.push("app:1", b"content")
+    network.files([PAIR])
+    done = network.run(*options, TZ="Asia/Shanghai", DRY_RUN="false")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pass done: 1 copied, 0 skipped, 0 failed" in done.stdout
+    assert network.digest("target", "mirror/app:1") == digest
+
+
+def test_the_exit_codes(network: Network) -> None:
+    network.push("app:1", b"content")
+    network.files([PAIR | {"source": "source.local:5000/gone:1"}])
+    assert network.run().returncode == 1
+    network.files([{"source": "UPPER", "target": "x"}])
+    assert network.run().returncode == 2
+    network.files([PAIR])
+    with started("-v", "/data", "--entrypoint", "python", IMAGE, "-c", HOLDER) as holder:
+        wait_for(lambda: "held" in logs(holder), "the lock is held")
+        assert network.run("--volumes-from", holder).returncode == 75
+    done = network.run(command=("--dry-run",))
+    assert done.returncode == 2
+    assert "entrypoint.py takes no argument but hook, found --dry-run" in done.stdout
+
+
+HOLDER = """
+import fcntl, time
+file = open('/data/lock', 'w')
+fcntl.flock(file, fcntl.LOCK_EX)
+print('held', flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_file_that_is_missing_on_the_host(network: Network) -> None:
+    """docker makes a directory of it."""
+    done = network.run()
+    assert done.returncode == 2
+    assert "ERROR   images.json: is a directory, not a file; `docker run -v` makes one" in done.stdout
+    assert (network.folder / "images.json").is_dir()
+
+
+def test_a_read_only_root_without_a_tmpfs_is_told(network: Network) -> None:
+    network.files([PAIR])
+    done = network.run("--read-only")
+    assert done.returncode == 2
+    assert "TMPDIR: there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp" in done.stdout
+
+
+def healthy(container: str) -> bool:
+    """What the image's health check says now, which docker asks but once a minute."""
+    return docker("exec", container, "sh", "/app/healthcheck.sh", check=False).returncode == 0
+
+
+def test_the_health_of_a_scheduler(network: Network) -> None:
+    network.files([])
+    mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
+    with started(*mount, "-e", "CRON=0 0 1 1 *", IMAGE) as container:
+        wait_for(lambda: "scheduled: " in logs(container), "the schedule")
+        assert healthy(container)
+        # as if it had shown no life for four minutes
+        old = time.strftime("%Y%m%d%H%M.%S", time.gmtime(time.time() - 240))
+        docker("exec", "-e", "TZ=UTC", container, "touch", "-t", old, "/dev/shm/imageporter-alive")
+        assert not healthy(container)
+        wait_for(lambda: healthy(container), "supercronic shows that it lives", 90)
+        # a stuck scheduler shows nothing any more
+        docker("exec", "--user", "0", container, "python", "-c", STOP)
+        docker("exec", "-e", "TZ=UTC", container, "touch", "-t", old, "/dev/shm/imageporter-alive")
+        deadline = time.monotonic() + 70
+        while time.monotonic() < deadline:
+            assert not healthy(container)
+            time.sleep(5)
+
+
+STOP = """
+import os, pathlib, signal
+for path in pathlib.Path('/proc').glob('[0-9]*/comm'):
+    if path.read_text().strip() == 'supercronic':
+        os.kill(int(path.parent.name), signal.SIGSTOP)
+"""
+
+
+def test_the_health_of_a_hook_and_of_one_pass(network: Network) -> None:
+    network.files([])
+    mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
+    with started(*mount, "-e", "HOOK_USERNAME=me", "-e", "HOOK_PASSWORD=word", IMAGE, "hook") as container:
+        wait_for(lambda: "the hook listens" in logs(container), "the hook")
+        wait_for(lambda: healthy(container), "the hook shows that it lives", 10)
+    done = docker("run", "--rm", "-e", "RUN_ONCE=Yes", "--entrypoint", "sh", IMAGE, "/app/healthcheck.sh", check=False)
+    assert done.returncode == 0
+
+
+def test_a_dead_scheduler_ends_the_container(network: Network) -> None:
+    network.files([])
+    mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
+    with started(*mount, IMAGE) as container:
+        wait_for(lambda: "scheduled: " in logs(container), "the schedule")
+        docker("exec", container, "python", "-c", STOP.replace("SIGSTOP", "SIGKILL"))
+        wait_for(lambda: not inspected(container)["State"]["Running"], "the end of the container")
+        assert inspected(container)["State"]["ExitCode"] == 137
+        assert "supercronic ended by itself" in logs(container)
