@@ -37,10 +37,16 @@ def logs(container: str) -> str:
 
 @dataclass
 class Network:
-    """A network of its own, with two registries in it: `source.local:5000` and `target.local:5000`."""
+    """A network of its own, with two registries in it, which are containers, and a user's folder."""
 
     name: str
     folder: Path
+    containers: Mapping[str, str]
+
+    def __getitem__(self, registry: str) -> str:
+        """The address of the registry `source` or `target`: a private one, to which crane speaks plain HTTP."""
+        networks = inspected(self.containers[registry])["NetworkSettings"]["Networks"]
+        return f"{networks[self.name]['IPAddress']}:5000"
 
     def crane(self, *command: str) -> str:
         """Run the image's crane in the network."""
@@ -52,16 +58,17 @@ class Network:
         layer = self.folder / "layer.tar"
         (self.folder / "file").write_bytes(content)
         subprocess.run(["tar", "-cf", str(layer), "-C", str(self.folder), "file"], check=True)
-        self.crane("append", "--new_layer", str(layer), "--new_tag", f"source.local:5000/{image}")
+        self.crane("append", "--new_layer", str(layer), "--new_tag", f"{self['source']}/{image}")
         return self.digest("source", image)
 
     def digest(self, registry: str, image: str) -> str:
         """The digest of an image there."""
-        return self.crane("digest", f"{registry}.local:5000/{image}")
+        return self.crane("digest", f"{self[registry]}/{image}")
 
-    def files(self, images: Any, accounts: Any = ()) -> None:
-        """Write the user's two files, for user 1000 to read."""
-        for name, content in (("images", images), ("accounts", list(accounts))):
+    def files(self, *pairs: tuple[str, str]) -> None:
+        """Write the user's two files, with images of the source and the target, for user 1000 to read."""
+        images = [{"source": f"{self['source']}/{left}", "target": f"{self['target']}/{right}"} for left, right in pairs]
+        for name, content in (("images", images), ("accounts", [])):
             path = self.folder / f"{name}.json"
             path.write_text(json.dumps(content))
             path.chmod(0o644)

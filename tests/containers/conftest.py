@@ -37,11 +37,11 @@ def network(tmp_path: Path) -> Iterator[Network]:
     serve = ("--entrypoint", "crane", IMAGE, "registry", "serve", "--address", "0.0.0.0:5000")
     try:
         with (
-            started("--network", name, "--network-alias", "source.local", *serve) as source,
-            started("--network", name, "--network-alias", "target.local", *serve) as target,
+            started("--network", name, *serve) as source,
+            started("--network", name, *serve) as target,
         ):
             wait_for(lambda: all("serving on port" in logs(one) for one in (source, target)), "crane registry serve")
-            yield Network(name, tmp_path)
+            yield Network(name, tmp_path, {"source": source, "target": target})
     finally:
         with suppress(AssertionError):
             docker("network", "rm", name)

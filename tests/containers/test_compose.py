@@ -58,7 +58,7 @@ QUICK = {"SLEEP_TIME": "0", "RETRY_DELAY_TIME": "0", "RETRIES": "0"}
 @pytest.fixture
 def project(network: Network) -> Iterator[Project]:
     shutil.copy(BUNDLE / "docker-compose.yml", network.folder)
-    network.files([{"source": "source.local:5000/app:1", "target": "target.local:5000/mirror/app:1"}])
+    network.files(("app:1", "mirror/app:1"))
     made = Project(network.folder, network.name)
     try:
         yield made
@@ -75,14 +75,6 @@ def stopped(container: str) -> Iterator[None]:
         yield
     finally:
         docker("unpause", container)
-
-
-def registry(network: Network, alias: str) -> str:
-    """The ID of the container that has the alias."""
-    for container in docker("ps", "--quiet", "--filter", f"network={network.name}").stdout.split():
-        if alias in inspected(container)["NetworkSettings"]["Networks"][network.name]["Aliases"]:
-            return container
-    raise AssertionError(f"no {alias}")
 
 
 def test_the_schedule(network: Network, project: Project) -> None:
@@ -104,7 +96,7 @@ def test_the_schedule(network: Network, project: Project) -> None:
 def test_a_pass_that_outlasts_the_interval_is_not_overtaken(network: Network, project: Project) -> None:
     network.push("app:1", b"content")
     project.set({"CRON": EVERY_TWO_SECONDS})
-    with stopped(registry(network, "target.local")):
+    with stopped(network.containers["target"]):
         project.up()
         wait_for(lambda: "not starting: job is still running" in logs("imageporter"), "the next turn is left out")
         assert logs("imageporter").count("pass of 1 image") == 1
@@ -115,7 +107,7 @@ def test_a_pass_that_outlasts_the_interval_is_not_overtaken(network: Network, pr
 def test_a_stop_during_a_copy(network: Network, project: Project) -> None:
     network.push("app:1", b"content")
     project.set({"CRON": EVERY_TWO_SECONDS})
-    with stopped(registry(network, "target.local")):
+    with stopped(network.containers["target"]):
         project.up()
         wait_for(lambda: "pass of 1 image" in logs("imageporter"), "a pass runs")
         began = time.monotonic()
@@ -132,7 +124,7 @@ def test_a_kill_and_a_new_container(network: Network, project: Project) -> None:
     """What was killed converges, and /data outlives the container."""
     digest = network.push("app:1", b"content")
     project.set({"CRON": EVERY_TWO_SECONDS})
-    with stopped(registry(network, "target.local")):
+    with stopped(network.containers["target"]):
         project.up()
         wait_for(lambda: "pass of 1 image" in logs("imageporter"), "a pass runs")
         docker("kill", "imageporter")
@@ -153,7 +145,7 @@ def test_the_hook_beside_it(network: Network, project: Project) -> None:
     project.up()
     wait_for(lambda: "the hook listens" in logs("imageporter-hook"), "the hook listens")
     wait_for(lambda: "scheduled: " in logs("imageporter"), "the schedule")
-    call = urllib.request.Request("http://127.0.0.1:8080/images/sync/hook?name=source.local:5000/team/app&tag=1")
+    call = urllib.request.Request(f"http://127.0.0.1:8080/images/sync/hook?name={network['source']}/team/app&tag=1")
     call.add_header("X-Hook-Token", "t")
     with pytest.raises(urllib.error.HTTPError, match="404"):  # it has no team/
         urllib.request.urlopen(call)

@@ -5,7 +5,7 @@ import time
 import pytest
 from docker import IMAGE, Network, docker, inspected, logs, started, wait_for
 
-PAIR = {"source": "source.local:5000/app:1", "target": "target.local:5000/mirror/app:1"}
+PAIR = ("app:1", "mirror/app:1")
 
 
 def inside(script: str) -> str:
@@ -68,7 +68,7 @@ def described(path):
 )
 def test_one_pass(network: Network, options: tuple[str, ...]) -> None:
     digest = network.push("app:1", b"content")
-    network.files([PAIR])
+    network.files(PAIR)
     done = network.run(*options, TZ="Asia/Shanghai", DRY_RUN="false")
     assert (done.returncode, done.stderr) == (0, "")
     assert "pass done: 1 copied, 0 skipped, 0 failed" in done.stdout
@@ -77,11 +77,11 @@ def test_one_pass(network: Network, options: tuple[str, ...]) -> None:
 
 def test_the_exit_codes(network: Network) -> None:
     network.push("app:1", b"content")
-    network.files([PAIR | {"source": "source.local:5000/gone:1"}])
+    network.files(("gone:1", "gone:1"))
     assert network.run().returncode == 1
-    network.files([{"source": "UPPER", "target": "x"}])
+    network.files(("UPPER", "xx"))
     assert network.run().returncode == 2
-    network.files([PAIR])
+    network.files(PAIR)
     with started("-v", "/data", "--entrypoint", "python", IMAGE, "-c", HOLDER) as holder:
         wait_for(lambda: "held" in logs(holder), "the lock is held")
         assert network.run("--volumes-from", holder).returncode == 75
@@ -108,7 +108,7 @@ def test_a_file_that_is_missing_on_the_host(network: Network) -> None:
 
 
 def test_a_read_only_root_without_a_tmpfs_is_told(network: Network) -> None:
-    network.files([PAIR])
+    network.files(PAIR)
     done = network.run("--read-only")
     assert done.returncode == 2
     assert "TMPDIR: there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp" in done.stdout
@@ -120,7 +120,7 @@ def healthy(container: str) -> bool:
 
 
 def test_the_health_of_a_scheduler(network: Network) -> None:
-    network.files([])
+    network.files()
     mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
     with started(*mount, "-e", "CRON=0 0 1 1 *", IMAGE) as container:
         wait_for(lambda: "scheduled: " in logs(container), "the schedule")
@@ -148,7 +148,7 @@ for path in pathlib.Path('/proc').glob('[0-9]*/comm'):
 
 
 def test_the_health_of_a_hook_and_of_one_pass(network: Network) -> None:
-    network.files([])
+    network.files()
     mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
     with started(*mount, "-e", "HOOK_USERNAME=me", "-e", "HOOK_PASSWORD=word", IMAGE, "hook") as container:
         wait_for(lambda: "the hook listens" in logs(container), "the hook")
@@ -158,7 +158,7 @@ def test_the_health_of_a_hook_and_of_one_pass(network: Network) -> None:
 
 
 def test_a_dead_scheduler_ends_the_container(network: Network) -> None:
-    network.files([])
+    network.files()
     mount = ("-v", f"{network.folder}/images.json:/app/images.json:ro")
     with started(*mount, IMAGE) as container:
         wait_for(lambda: "scheduled: " in logs(container), "the schedule")
