@@ -57,6 +57,18 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, authority: Path) -> Iterat
         yield registry
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--no-skips`: a test that is skipped has failed; for CI, which has all that the tests can use."""
+    parser.addoption("--no-skips", action="store_true", help="count a skipped test as a failure")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """See `--no-skips`."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and session.config.getoption("--no-skips") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tools_are_built() -> None:
     """Real tools or no tests: nothing is skipped where one is missing."""

@@ -41,9 +41,7 @@ class Project:
         services: dict[str, Any] = {"imageporter": {"environment": {**QUICK, **scheduled}, "networks": ["outside"]}}
         if hook is not None:
             services["hook"] = {"environment": dict(hook), "networks": ["outside"]}
-            (self.folder / ".env").write_text(
-                "COMPOSE_PROFILES=hook\nHOOK_USERNAME=me\nHOOK_PASSWORD=word\nHOOK_TOKEN=token\n"
-            )
+            (self.folder / ".env").write_text("COMPOSE_PROFILES=hook\nHOOK_USERNAME=me\nHOOK_PASSWORD=word\nHOOK_TOKEN=t\n")
         outside = {"outside": {"external": True, "name": self.network}}
         (self.folder / "docker-compose.override.yml").write_text(json.dumps({"services": services, "networks": outside}))
 

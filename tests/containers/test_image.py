@@ -1,9 +1,13 @@
 """The image itself, and one pass in it."""
 
+import os
+import re
+import subprocess
 import time
 
 import pytest
 from docker import IMAGE, Network, docker, inspected, logs, started, wait_for
+from support import BUNDLE
 
 PAIR = ("app:1", "mirror/app:1")
 
@@ -73,6 +77,26 @@ def test_one_pass(network: Network, options: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "pass done: 1 copied, 0 skipped, 0 failed" in done.stdout
     assert network.digest("target", "mirror/app:1") == digest
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_command_of_the_readme(network: Network, name: str) -> None:
+    digest = network.push("app:1", b"content")
+    network.files(PAIR)
+    (command,) = re.findall(r"```shell\ncd /srv/imageporter\n\n(docker run .*?)```", (BUNDLE / name).read_text(), re.DOTALL)
+    command = command.replace("docker run", f"docker run --network {network.name}", 1)
+    done = subprocess.run(["sh", "-c", command], cwd=network.folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert network.digest("target", "mirror/app:1") == digest
+
+
+def test_the_tools_for_another_platform() -> None:
+    """The builder stage alone: the rest is Python's own image for that platform."""
+    build = ("build", "--quiet", "--network", "host", "--target", "tools", "--build-arg", "TARGETARCH=arm64")
+    image = docker(*build, str(BUNDLE), env={"DOCKER_BUILDKIT": "0"} | os.environ).stdout.strip()
+    for tool in ("crane", "supercronic"):
+        head = docker("run", "--rm", image, "od", "-An", "-tx1", "-j18", "-N2", f"/tools/{tool}").stdout
+        assert head.split() == ["b7", "00"]  # EM_AARCH64
 
 
 def test_the_exit_codes(network: Network) -> None:
