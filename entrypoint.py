@@ -54,14 +54,18 @@ def main(argv: Sequence[str]) -> int:
                 for name, cron in schedules.items()
                 if executable and cron
             }
+            try:
+                if settings.alive_file:
+                    settings.alive_file.touch()
+            except OSError as error:
+                what = f"{str(settings.alive_file)!r} cannot be written: {error.strerror}"
+                mistakes.append(f"ALIVE_FILE: {what}; name a file in a directory that is there")
             if mistakes:
                 raise UserError(mistakes)
 
             crontab = Path(folder) / "crontab"
             crontab.write_text(render(settings))
             logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_times["CRON"])
-            if settings.alive_file:
-                settings.alive_file.touch()
             return supercronic.run(executable, crontab, stop)
 
 

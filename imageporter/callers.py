@@ -53,16 +53,14 @@ class Callers:
 
         The token may be the whole `Authorization`, as Harbor sends it, stand behind `Bearer`, or in `X-Hook-Token`.
         """
-        scheme, _, rest = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                username, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
-            except (binascii.Error, ValueError):
-                return False
-            # Both are compared whatever the first gives: the time must not tell which was wrong.
-            return all([_same(self._account[0], username), _same(self._account[1], password)])
-        words = (headers.get("x-hook-token", ""), rest if scheme.lower() == "bearer" else headers.get("authorization", ""))
-        return any([_same(self._token, word.strip()) for word in words])  # noqa: C419 (likewise)
+        whole = headers.get("authorization", "")
+        scheme, _, rest = whole.partition(" ")
+        username, password = _basic(rest) if scheme.lower() == "basic" else ("", "")
+        words = (headers.get("x-hook-token", ""), rest.strip() if scheme.lower() == "bearer" else whole)
+        # All are compared, whatever the first gives: the time must not tell which was wrong.
+        by_account = all([_same(self._account[0], username), _same(self._account[1], password)])
+        by_token = any([_same(self._token, word) for word in words])  # noqa: C419
+        return by_account or by_token
 
     def knows_token(self, token: str) -> bool:
         """Whether `token`, from a path, is the token."""
@@ -73,9 +71,18 @@ class Callers:
         return self._token is not None and signed(body, headers, self._token.get_secret_value())
 
 
+def _basic(encoded: str) -> tuple[str, str]:
+    """The username and password of basic auth; empty where they are none."""
+    try:
+        username, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return "", ""
+    return username, password
+
+
 def _same(wanted: SecretStr | None, found: str) -> bool:
     """Whether they are the same; how long that takes tells neither where they differ nor how long they are."""
     if wanted is None:
         return False
-    digests = [hashlib.sha256(text.encode(errors="replace")).digest() for text in (wanted.get_secret_value(), found)]
+    digests = [hashlib.sha256(text.encode(errors="surrogatepass")).digest() for text in (wanted.get_secret_value(), found)]
     return hmac.compare_digest(*digests)

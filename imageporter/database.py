@@ -21,12 +21,16 @@ FAILURES = (sqlite3.Error, UnicodeDecodeError)
 
 @dataclass(frozen=True)
 class Database:
-    """A kind of file: its name in DATA_DIR, what it holds (`records`), its tables, and PRAGMA synchronous."""
+    """A kind of file: its name in DATA_DIR, what a new one is (`new records are`), its tables, and PRAGMA synchronous.
+
+    `level` is that of the log line where a file is set aside.
+    """
 
     file: str
     content: str
     schema: str
     synchronous: str
+    level: str = "WARNING"
 
     def opened(self, data_dir: Path) -> sqlite3.Connection:
         """A connection for several threads, one at a time, that commits each statement by itself.
@@ -40,7 +44,7 @@ class Database:
             try:
                 return self._connected(path)
             except FAILURES as error:
-                if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in DAMAGED:
+                if not is_damage(error):
                     raise
                 self._set_aside(path, "it is damaged" if isinstance(error, UnicodeDecodeError) else str(error))
                 return self._connected(path)
@@ -65,7 +69,7 @@ class Database:
     def _examine(self, connection: sqlite3.Connection) -> None:
         """Raise DatabaseError, with the code of a damaged file, where the database is damaged or not ours."""
         known = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-        found = f"not the {self.content} of this program"
+        found = "not a file of this program"
         if known == [APPLICATION, VERSION]:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -79,8 +83,13 @@ class Database:
             file = path.with_name(path.name + ending)
             if file.exists():
                 file.rename(aside.with_name(aside.name + ending))
-        words = "{} cannot be used: {}; it is set aside as {}, and new {} are begun"
-        logger.warning(words, path, reason, aside.name, self.content)
+        words = "{} cannot be used: {}; it is set aside as {}, and {} begun"
+        logger.log(self.level, words, path, reason, aside.name, self.content)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether `error`, one of FAILURES, says that a file is damaged, or not ours."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in DAMAGED
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Followed:
             return self._routes
 
 
-def _stamps(settings: Settings) -> dict[Path, tuple[int, int, int]]:
+def _stamps(settings: Settings) -> dict[Path, tuple[int, ...]]:
     """What tells one state of the files from another."""
     stamps = {}
     for path in config.candidates(settings):
@@ -46,5 +46,5 @@ def _stamps(settings: Settings) -> dict[Path, tuple[int, int, int]]:
             found = path.stat()
         except OSError:
             continue
-        stamps[path] = (found.st_ino, found.st_mtime_ns, found.st_size)
+        stamps[path] = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
     return stamps

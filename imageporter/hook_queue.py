@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from imageporter.database import FAILURES, Database
+from imageporter.database import BUSY_SECONDS, FAILURES, Database, is_damage
 from imageporter.errors import UserError
 from imageporter.report import INTERRUPTED, Outcome, Word
 from imageporter.rules import Image, Rule, parse_side
@@ -24,30 +24,34 @@ T = TypeVar("T")
 FILE = "queue.db"
 PLACE = "the queue"
 DAY = 24 * 3600
+TRIES = 3
+ATTEMPTS = 3  # at least, before it is given up: clocks jump, and machines sleep
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
+  target   TEXT PRIMARY KEY,
   source   TEXT NOT NULL,
-  target   TEXT NOT NULL,
   push     INTEGER NOT NULL,  -- which push wants it: another one than the last must not be taken for done
   since    REAL NOT NULL,     -- seconds since 1970
+  failing  REAL,              -- since when, likewise
   attempts INTEGER NOT NULL DEFAULT 0,
-  error    TEXT,
-  PRIMARY KEY (source, target)
+  error    TEXT
 ) WITHOUT ROWID
 """
+# Of two sources of one target, the one that was pushed last is what the target shall be.
 PUT = """
-INSERT INTO waiting (source, target, push, since) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET push = excluded.push, since = excluded.since, attempts = 0
+INSERT INTO waiting (target, source, push, since) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push, since = excluded.since,
+  failing = NULL, attempts = 0, error = NULL
 """
-KNOWN = "SELECT 1 FROM waiting WHERE source = ? AND target = ?"
+KNOWN = "SELECT source FROM waiting WHERE target = ?"
 TAKE = "SELECT source, target, push FROM waiting ORDER BY since, push"
 SHOW = "SELECT source, target, since, attempts, error FROM waiting ORDER BY since, push LIMIT 100"
-DONE = "DELETE FROM waiting WHERE source = ? AND target = ? AND push = ?"
+DONE = "DELETE FROM waiting WHERE target = ? AND source = ? AND push = ?"
 FAILED = """
-UPDATE waiting SET attempts = attempts + 1, error = ? WHERE source = ? AND target = ? AND push = ?
-RETURNING since, attempts
+UPDATE waiting SET attempts = attempts + 1, failing = coalesce(failing, ?), error = ?
+WHERE target = ? AND source = ? AND push = ? RETURNING failing, attempts
 """
-DATABASE = Database(FILE, "queue", SCHEMA, synchronous="FULL")
+DATABASE = Database(FILE, "a new queue is", SCHEMA, synchronous="FULL", level="ERROR")
 
 Pair = tuple[str, str]
 
@@ -65,13 +69,16 @@ class Put:
 
 
 class Queue:
-    """The queue, over one connection, whose calls come one by one; several processes may use one file.
+    """The queue in `data_dir`, over one connection, whose calls come one by one; several processes may use one file.
 
-    Without a connection, as where there never was a hook, it is empty.
+    The file is followed: where it was taken away, or set aside, there is a new one. Without a connection, as where there
+    never was a hook, the queue is empty.
     """
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
+    def __init__(self, data_dir: Path, connection: sqlite3.Connection | None) -> None:
+        self._data_dir = data_dir
         self._connection = connection
+        self._inode = self._inode_now()
         self._lock = threading.Lock()
         self._taken: dict[Pair, int] = {}
 
@@ -79,19 +86,23 @@ class Queue:
         """Queue `images`, all or none, so that at most `most` wait; when this returns, they are on disk.
 
         One that waits already waits once, but stays where a pass is just about to be done with it. Raises
-        FullError, and sqlite3.Error where they could not be written.
+        FullError, and sqlite3.Error or OSError where they could not be written.
         """
-        wanted = {(str(image.source), str(image.target)): image for image in images}
+        wanted = {str(image.target): image for image in images}
 
         def work(connection: sqlite3.Connection) -> Put:
-            known = {pair for pair in wanted if connection.execute(KNOWN, pair).fetchone()}
-            new = [pair for pair in wanted if pair not in known]
-            if new and _count(connection) + len(new) > most:
+            known = {target: _first(connection.execute(KNOWN, (target,))) for target in wanted}
+            new = sum(source is None for source in known.values())
+            if new and _count(connection) + new > most:
                 raise FullError(f"the queue is full: {most} images wait")
             now = time.time()
-            rows = [(*pair, time.time_ns(), now) for pair in wanted]
+            rows = [(target, str(image.source), time.time_ns(), now) for target, image in wanted.items()]
             connection.executemany(PUT, rows)
-            return Put(tuple(wanted[pair] for pair in new), tuple(wanted[pair] for pair in wanted if pair in known))
+            already = {target for target, image in wanted.items() if known[target] == str(image.source)}
+            return Put(
+                tuple(image for target, image in wanted.items() if target not in already),
+                tuple(image for target, image in wanted.items() if target in already),
+            )
 
         return self._at_once(work)
 
@@ -99,9 +110,18 @@ class Queue:
         """What waits, the oldest first, as rules; `settle` is told what becomes of each."""
         rows: list[tuple[str, str, int]] = []
         if self._connection is not None:
-            rows = self._at_once(lambda connection: connection.execute(TAKE).fetchall())
-        self._taken = {(source, target): push for source, target, push in rows}
-        return tuple(_rule(source, target) for source, target in self._taken)
+            try:
+                rows = self._at_once(lambda connection: connection.execute(TAKE).fetchall())
+            except (*FAILURES, OSError) as error:
+                logger.error("{} cannot be read: {}; what was hooked waits on", self._data_dir / FILE, error)
+        rules = []
+        for source, target, push in rows:
+            try:
+                rules.append(_rule(source, target))
+                self._taken[source, target] = push
+            except ValueError as error:  # somebody has written into the file
+                logger.error("{} has an image that is none: {}; it is left out", self._data_dir / FILE, error)
+        return tuple(rules)
 
     def settle(self, outcome: Outcome) -> None:
         """Take out what is verified at its target; of what has failed, keep the error, for a day.
@@ -114,10 +134,10 @@ class Queue:
             return
         try:
             if outcome.word is Word.FAILED:
-                self._at_once(lambda connection: _failed(connection, (*pair, push), outcome.error or ""))
+                self._at_once(lambda connection: _failed(connection, pair, push, outcome.error or ""))
             else:
-                self._at_once(lambda connection: connection.execute(DONE, (*pair, push)))
-        except FAILURES as error:
+                self._at_once(lambda connection: connection.execute(DONE, (*reversed(pair), push)))
+        except (*FAILURES, OSError) as error:
             logger.warning("{} fails: {}; {} -> {} waits on", FILE, error, *pair)
 
     def status(self) -> dict[str, Any]:
@@ -138,19 +158,53 @@ class Queue:
                 self._connection = None
 
     def _at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives, which sees and writes all or nothing."""
-        with self._lock:
+        """What `work` gives, which sees and writes all or nothing, in the file that is there before and after."""
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise sqlite3.OperationalError("the queue is busy")
+        try:
             if self._connection is None:
                 raise sqlite3.ProgrammingError("the queue is closed")
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(self._connection)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        return result
+            for _ in range(TRIES):
+                if self._inode_now() != self._inode:
+                    self._open_again()
+                try:
+                    result = _done(self._connection, work)
+                except FAILURES as error:
+                    if not is_damage(error):
+                        raise
+                    self._open_again()
+                    continue
+                if self._inode_now() == self._inode:
+                    return result
+            raise sqlite3.OperationalError(f"{FILE} does not stay what it is")
+        finally:
+            self._lock.release()
+
+    def _open_again(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = DATABASE.opened(self._data_dir)
+        self._inode = self._inode_now()
+
+    def _inode_now(self) -> tuple[int, int] | None:
+        try:
+            found = (self._data_dir / FILE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _done(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """What `work` gives, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
 
 
 @contextmanager
@@ -170,7 +224,7 @@ def kept_in(data_dir: Path, *, needed: bool) -> Iterator[Queue]:
             if needed:
                 raise UserError([f"DATA_DIR: {what}"]) from None
             logger.error("{}; what was hooked waits on", what)
-    with closing(Queue(connection)) as queue:
+    with closing(Queue(data_dir, connection)) as queue:
         yield queue
 
 
@@ -186,12 +240,19 @@ def _count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
 
-def _failed(connection: sqlite3.Connection, row: tuple[str, str, int], error: str) -> None:
-    known = connection.execute(FAILED, (error, *row)).fetchone()
-    if known and time.time() - known[0] > DAY:
+def _first(found: sqlite3.Cursor) -> Any:
+    row = found.fetchone()
+    return row and row[0]
+
+
+def _failed(connection: sqlite3.Connection, pair: Pair, push: int, error: str) -> None:
+    now = time.time()
+    row = (*reversed(pair), push)
+    known = connection.execute(FAILED, (now, error, *row)).fetchone()
+    if known and now - known[0] > DAY and known[1] >= ATTEMPTS:
         connection.execute(DONE, row)
         words = "given up after a day and {} runs: {} -> {}: {}; the next full pass takes it up where a rule names it"
-        logger.error(words, known[1], *row[:2], error)
+        logger.error(words, known[1], *pair, error)
 
 
 def _rule(source: str, target: str) -> Rule:

@@ -23,7 +23,8 @@ PREFIX = "imageporter-"
 PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 LONGEST_PATH = 4096
 QUEUE = "queue"
-WRITTEN_SECONDS = 0.3
+FULL = "full"
+WRITTEN_SECONDS = 1
 LOOK_AGAIN = 0.1
 
 
@@ -58,15 +59,17 @@ def hold(data_dir: Path, stop: Stop, *, queue: bool) -> Iterator[Path]:
     """
     with open(_open(data_dir), "rb+") as file:
         _wait_for(file, data_dir, stop, queue=queue)
-        _remove_left_behind(_read(file)[0])
+        holder = QUEUE if queue else FULL
+        left_behind = _read(file)[0]
+        _write(file.fileno(), f"{left_behind}\n{holder}")  # at once, for those who look who it is
+        _remove_left_behind(left_behind)
         private = Path(tempfile.gettempdir()) / (PREFIX + secrets.token_hex(8))
-        _write(file.fileno(), f"{private}\n{QUEUE if queue else ''}")
+        _write(file.fileno(), f"{private}\n{holder}")
         private.mkdir(mode=0o700)
         try:
             yield private
         finally:
             shutil.rmtree(private, ignore_errors=True)
-            _write(file.fileno(), "")
 
 
 def _wait_for(file: BinaryIO, data_dir: Path, stop: Stop, *, queue: bool) -> None:
@@ -77,8 +80,9 @@ def _wait_for(file: BinaryIO, data_dir: Path, stop: Stop, *, queue: bool) -> Non
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            # Who has only just got the lock has not yet written who it is.
+            # Who has only just got the lock has not yet written who it is: what stands there may be of the one before.
             by_queue = _read(file)[1] == QUEUE
+            deadline = time.monotonic() + WRITTEN_SECONDS if by_queue else deadline
             line = f"another pass is running: it holds {data_dir / 'lock'}"
             if queue:
                 raise QueueWaitsError([f"{line}; what was hooked waits for the next run"]) from None

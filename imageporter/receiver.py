@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from loguru import logger
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from imageporter import logs, reference, report
 from imageporter.callers import Callers
+from imageporter.database import FAILURES
 from imageporter.hook_queue import FullError, Put, Queue
 from imageporter.reference import Reference
 from imageporter.report import Clock
@@ -23,8 +24,11 @@ from imageporter.routes import Routes
 from imageporter.rules import Image
 from imageporter.senders import SENDERS, Push
 from imageporter.settings import Settings
+from imageporter.stop import time_limit
 
 BODY_LIMIT = 1 << 20
+MOST_STRANGERS = 8
+MATCHING_SECONDS = 1
 RETRY_AFTER = {"Retry-After": "60"}
 SNAPSHOT = "SNAPSHOT"
 LONGEST_LINE = 1000
@@ -47,13 +51,14 @@ class Receiver:
         self._routes = routes
         self._queue = queue
         self._callers = Callers(settings)
+        self._strangers = asyncio.Semaphore(MOST_STRANGERS)
 
     def application(self) -> Starlette:
         """The ASGI application."""
         routes = [
             Route("/images/sync/hook", self._told(self._hook), methods=["GET", "POST"]),
             Route("/hooks/{sender}", self._told(self._event), methods=["POST"]),
-            Route("/hooks/{sender}/{token}", self._told(self._event), methods=["POST"]),
+            Route("/hooks/{sender}/{token:path}", self._told(self._event), methods=["POST"]),
             Route("/status", self._told(self._status), methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
         ]
@@ -71,7 +76,7 @@ class Receiver:
                 answer = _refused(request, error)
             except FullError as error:
                 answer = _answer(503, {"error": f"{error}; send it again later"}, RETRY_AFTER)
-            except sqlite3.Error as error:
+            except (*FAILURES, OSError) as error:
                 answer = _answer(503, {"error": f"the queue cannot be used: {error}; send it again later"}, RETRY_AFTER)
             except ClientDisconnect:
                 answer = _answer(400, {"error": "the caller went away, or was too slow"})
@@ -96,7 +101,7 @@ class Receiver:
         await _body(request)
         name, tag = (_parameter(request, each) for each in ("name", "tag"))
         try:
-            images = await asyncio.to_thread(self._images, (None, name, tag))
+            images = self._images(await self._known_routes(), (None, name, tag))
         except IgnoredError as ignored:
             raise HTTPException(ignored.status, str(ignored)) from None
         except ValueError as error:
@@ -105,14 +110,7 @@ class Receiver:
 
     async def _event(self, request: Request) -> JSONResponse:
         """What a registry sends. What is of no use is answered 200 too: most would send it again, for ever."""
-        body = await _body(request)
-        token = request.path_params.get("token")
-        if not (
-            (token is not None and self._callers.knows_token(token))
-            or self._callers.knows(request.headers)
-            or self._callers.signed(body, request.headers)
-        ):
-            raise _unauthorised()
+        body = await self._known_body(request)
         sender = request.path_params["sender"]
         if sender not in SENDERS:
             raise HTTPException(404, f"the senders are {', '.join(SENDERS)}")
@@ -121,29 +119,51 @@ class Receiver:
         except NOT_AS_DOCUMENTED:
             raise HTTPException(400, f"the body is not what {sender} sends") from None
         registry = request.query_params.get("registry")
-        images, ignored = await asyncio.to_thread(self._wanted, pushes, registry)
+        images, ignored = self._wanted(await self._known_routes(), pushes, registry)
         if not images:
             return _answer(200, {"queued": [], "already": [], "ignored": ignored or ["it is no push of a tag"]})
         return await self._put(images, ignored)
 
-    def _wanted(self, pushes: Iterable[Push], registry: str | None) -> tuple[list[Image], list[str]]:
+    async def _known_body(self, request: Request) -> bytes:
+        """The body, of a caller that is known; by a signature, which is over the body, few are let in at once."""
+        headers, token = request.headers, request.path_params.get("token")
+        if self._callers.knows(headers) or (token is not None and self._callers.knows_token(token)):
+            return await _body(request)
+        if "x-hub-signature-256" in headers:
+            async with self._strangers:
+                body = await _body(request)
+            if self._callers.signed(body, headers):
+                return body
+        raise _unauthorised()
+
+    async def _known_routes(self) -> Routes:
+        return await asyncio.to_thread(self._routes)  # which may read a large file
+
+    def _wanted(self, routes: Routes, pushes: Iterable[Push], registry: str | None) -> tuple[list[Image], list[str]]:
         """The images of those pushes that somebody waits for, and why the others are ignored."""
         images: list[Image] = []
         ignored = []
         for host, repository, tag in pushes:
             try:
-                images += self._images((registry or host, repository, tag))
+                images += self._images(routes, (registry or host, repository, tag))
             except (IgnoredError, *NOT_AS_DOCUMENTED) as error:
                 ignored.append(str(error))
         return images, ignored
 
-    def _images(self, push: Push) -> tuple[Image, ...]:
+    def _images(self, routes: Routes, push: Push) -> tuple[Image, ...]:
         """Where the push goes. Raises IgnoredError where that is nowhere, ValueError where it is no push."""
         host, name, tag = push
         pushed = _pushed(name if host is None else f"{host}/{name}", tag)
         if not self._settings.hook_snapshots and (tag.startswith(SNAPSHOT) or tag.endswith(SNAPSHOT)):
             raise IgnoredError(406, f"{tag!r} is a {SNAPSHOT} tag, which is not synced (HOOK_SNAPSHOTS=true: it is)")
-        if not (images := self._routes().of(pushed)):
+        try:
+            # Here, in the main thread: a regular expression may search for ever, and lets no other thread run meanwhile.
+            with time_limit(MATCHING_SECONDS):
+                images = routes.of(pushed)
+        except TimeoutError:
+            logger.error("a pattern searches {} without an end; make it simpler", pushed)
+            raise IgnoredError(503, f"a pattern of the images file searches {pushed} without an end") from None
+        if not images:
             raise IgnoredError(404, f"no rule and no row of registry.reg has the source {pushed}")
         return images
 
@@ -196,12 +216,12 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> Any:
 
 
 def _checked(pushes: Iterable[Push]) -> list[Push]:
-    """The `pushes`, all of texts. Raises TypeError where a payload has something else in the place of one."""
+    """Those `pushes` that are of texts. Raises TypeError where a payload has something else in all of them."""
     found = list(pushes)
-    for host, *texts in found:
-        if not all(isinstance(text, str) for text in (host or "", *texts)):
-            raise TypeError("is no text")
-    return found
+    texts = [push for push in found if all(isinstance(part, str) for part in (push[0] or "", *push[1:]))]
+    if found and not texts:
+        raise TypeError("is no text")
+    return texts
 
 
 def _parameter(request: Request, name: str) -> str:

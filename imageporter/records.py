@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS synced (
 ) WITHOUT ROWID
 """
 # In WAL mode a loss of power may lose the last records, and damages nothing.
-DATABASE = Database(FILE, "records", SCHEMA, synchronous="NORMAL")
+DATABASE = Database(FILE, "new records are", SCHEMA, synchronous="NORMAL")
 
 
 class Records:

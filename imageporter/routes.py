@@ -2,12 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
+from imageporter import reference
 from imageporter.reference import Reference
 from imageporter.rules import Image, Rule
+
+# As `crane ls --omit-digest-tags` has it: what others (signatures, say) hang on an image.
+DIGEST_TAG = "sha256-"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Row:
                     continue
                 rest = pushed.repository.removeprefix(f"{source}/")
                 for destination in self.destinations:
-                    host, _, path = f"{destination}/{rest}".partition("/")
-                    yield Image(self.place, pushed, replace(pushed, host=host, path=path))
+                    with suppress(ValueError):  # together they may be too long
+                        target = reference.parse(f"{destination}/{rest}")
+                        yield Image(self.place, pushed, replace(target, tag=pushed.tag))
 
 
 class Routes:
@@ -39,24 +45,39 @@ class Routes:
 
     def __init__(self, rules: Iterable[Rule], rows: Iterable[Row]) -> None:
         self._rules: dict[str, list[Rule]] = defaultdict(list)
+        self._claimed: dict[Reference, Image] = {}
         for rule in rules:
             self._rules[rule.source.repository.repository].append(rule)
+            if not rule.open:
+                self._claimed |= {image.target: image for image in rule.images()}
         self._rows = tuple(rows)
 
     def of(self, pushed: Reference) -> tuple[Image, ...]:
         """The images, each pair once, that the push of a tag asks for: `pushed` is its repository and tag."""
         found = [image for rule in self._rules.get(pushed.repository, ()) for image in _images(rule, pushed)]
-        found += [image for row in self._rows for image in row.images(pushed)]
+        found += [image for row in self._rows for image in row.images(pushed) if self._is_free(image)]
         return tuple({(image.source, image.target): image for image in found if image.source != image.target}.values())
+
+    def _is_free(self, image: Image) -> bool:
+        """Whether no rule has the target of `image` with another source."""
+        claim = self._claimed.get(image.target, image)
+        if claim.source == image.source:
+            return True
+        logger.warning(
+            "{}: {} is the target of {} already, from {}; it stays so", image.place, image.target, claim.place, claim.source
+        )
+        return False
 
 
 def _images(rule: Rule, pushed: Reference) -> Iterable[Image]:
     """What `rule` makes of the push: a tag that it names or matches; a digest is not moved by a push."""
     if not rule.open:
         return [image for image in rule.images() if image.source == pushed]
-    try:
-        return rule.images([pushed.tag or ""])
-    except ValueError as error:
-        # Only the whole list of tags says which of them becomes which.
-        logger.warning("{}: {}; the push of {} waits for the next full pass", rule.place, error, pushed)
+    tag = pushed.tag or ""
+    if tag.startswith(DIGEST_TAG) or not rule.sources([tag]):
         return []
+    if rule.target.counted:
+        # Only the whole list of tags says which of them becomes which.
+        logger.warning("{}: {} names its targets; the push of {} waits for the next full pass", rule.place, rule.text, pushed)
+        return []
+    return rule.images([tag])

@@ -8,6 +8,7 @@ The payloads are those of the senders' documentation; tests/payloads holds one o
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from imageporter.reference import DOCKER_HUB, is_tag
@@ -22,9 +23,11 @@ def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
     https://distribution.github.io/distribution/about/notifications/
     """
     for event in payload["events"]:
-        target = event.get("target") or {}
-        if event.get("action") == "push" and target.get("tag"):
-            yield (event.get("request") or {}).get("host") or None, target["repository"], target["tag"]
+        # One that is odd must not hold up the others: the whole envelope would be sent again, for ever.
+        with suppress(LookupError, TypeError, AttributeError):
+            target = event.get("target") or {}
+            if event.get("action") == "push" and target.get("tag"):
+                yield (event.get("request") or {}).get("host") or None, target["repository"], target["tag"]
 
 
 def dockerhub(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:

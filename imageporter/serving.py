@@ -1,7 +1,9 @@
 """The HTTP server under the receiver: uvicorn, with time limits for those who send."""
 
 import asyncio
+import json
 import logging
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from imageporter.stop import Stop
 
 REQUEST_SECONDS = 10
 MOST_CONNECTIONS = 500
+SPARE_DESCRIPTORS = 40
 BACKLOG = 1024
 GRACE_SECONDS = 5
 ALIVE_SECONDS = 60
@@ -31,6 +34,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _most_connections():
+            transport.write(_raw("503 Service Unavailable", "too many connections; send it again later"))
+            transport.close()
         self._late = self.loop.call_later(REQUEST_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -44,10 +50,27 @@ class _Protocol(H11Protocol):
         self._in_time()
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self.transport.write(_raw("400 Bad Request", msg))
+        self.transport.close()
+
     def _in_time(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+def _most_connections() -> int:
+    """As many as there are descriptors for, with some to spare."""
+    return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+
+
+def _raw(status: str, reason: str) -> bytes:
+    """An answer to what is no request."""
+    body = json.dumps({"error": reason})
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return f"{head}\r\n\r\n{body}".encode()
 
 
 class _Server(uvicorn.Server):
@@ -70,8 +93,9 @@ def serve(application: Any, settings: Settings, stop: Stop) -> int:
     Raises UserError where nobody can listen there.
     """
     host, _, port = settings.hook_listen.rpartition(":")
-    told = logging.getLogger("uvicorn.error")
-    told.handlers, told.propagate = [_Relay()], False
+    for name in ("uvicorn.error", "asyncio"):
+        told = logging.getLogger(name)
+        told.handlers, told.propagate = [_Relay()], False
     config = uvicorn.Config(
         application,
         http=_Protocol,
@@ -81,7 +105,6 @@ def serve(application: Any, settings: Settings, stop: Stop) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
@@ -105,8 +128,14 @@ async def _serve(server: uvicorn.Server, door: socket.socket, alive_file: Path |
 
 async def _show(alive_file: Path | None) -> None:
     """Show, each minute, that requests are taken up."""
+    told = False
     while alive_file:
-        alive_file.touch()  # noqa: ASYNC240 (a moment)
+        try:
+            alive_file.touch()  # noqa: ASYNC240 (a moment)
+        except OSError as error:
+            if not told:
+                logger.warning("ALIVE_FILE: {} cannot be written: {}", alive_file, error.strerror)
+            told = True
         await asyncio.sleep(ALIVE_SECONDS)
 
 

@@ -172,6 +172,9 @@ def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = 
     for name in SECRETS:
         try:
             given[name] = secret_variable(name.upper(), environ)
+            (given[name] or "").encode()
+        except UnicodeEncodeError:
+            mistakes.append(f"{name.upper()}: is not UTF-8; choose letters that are")
         except ValueError as error:
             mistakes.append(f"{name.upper()}: {error}")
         if not (given.get(name) or "").strip():  # compose files set what is not set to nothing

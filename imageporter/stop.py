@@ -110,7 +110,7 @@ class Stop:
 
     def _watch(self) -> None:
         while arrived := os.read(self._reading, 1):
-            if self.signum is not None:
+            if self.signum is not None or arrived[0] not in SIGNALS:
                 continue
             self.signum = arrived[0]
             with self._lock:
@@ -118,6 +118,22 @@ class Stop:
                 ends = list(self._ends)
             for end in ends:
                 threading.Thread(target=end, daemon=True).start()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """A context that raises TimeoutError after `seconds`, wherever the main thread is; to be entered there."""
+
+    def late(_: int, __: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _noted(_: int, __: FrameType | None) -> None:

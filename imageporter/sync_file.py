@@ -1,5 +1,6 @@
 """image-syncer's own file, `configs/sync.yaml`: its hook's port, account and rows, and a few values of the pass."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ STEM = "configs/sync"
 # What tells it from a file with accounts and images.
 _KEYS = frozenset({"app", "registry"})
 _MINUTES = 60
+_HOURS = 24
 
 
 def _parts(parse: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
@@ -28,7 +30,7 @@ def _parts(parse: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
 
 def _port(value: Any) -> str:
     digits = str(value).strip().removeprefix(":")
-    if not (digits.isascii() and digits.isdecimal() and 0 < int(digits[:6]) < 1 << 16):
+    if not (re.fullmatch("[0-9]{1,5}", digits) and 0 < int(digits) < 1 << 16):
         raise ValueError("is not a port; write one like 8080")
     return f"0.0.0.0:{digits}"
 
@@ -45,7 +47,7 @@ class Sync(BaseModel):
 
     routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MOST_AT_ONCE)
     retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MOST_RETRIES)
-    interval: int | None = Field(None, ge=1, le=24 * _MINUTES, description="minutes between two runs over the queue")
+    interval: int | None = Field(None, ge=1, le=_HOURS * _MINUTES, description="minutes between two runs over the queue")
 
     def values(self) -> dict[str, Any]:
         """The settings that it gives."""
@@ -125,7 +127,10 @@ def check(data: Any, place: files.Place, mistakes: list[str], environ: Mapping[s
         if not written or environ is None:
             continue
         try:
-            values[f"hook_{name}"] = SecretStr(expanded(written, environ))
+            secret = expanded(written, environ)
+            if not secret.strip():
+                raise ValueError("is empty; give it a value")  # noqa: TRY301
+            values[f"hook_{name}"] = SecretStr(secret)
         except ValueError as error:
             mistakes.append(f"{place['auth'][name]}: {error}")
     rows = (
@@ -136,7 +141,14 @@ def check(data: Any, place: files.Place, mistakes: list[str], environ: Mapping[s
 
 
 def _cron(minutes: int | None) -> str | None:
-    """About every so many minutes, as cron can say it."""
+    """Every so many minutes, or the next shorter time that cron can say: what divides an hour, or a day."""
     if minutes is None:
         return None
-    return f"*/{minutes} * * * *" if minutes < _MINUTES else f"0 */{minutes // _MINUTES} * * *"
+    if minutes < _MINUTES:
+        return f"*/{_divisor(_MINUTES, minutes)} * * * *"
+    hours = _divisor(_HOURS, minutes // _MINUTES)
+    return "0 0 * * *" if hours == _HOURS else f"0 */{hours} * * *"
+
+
+def _divisor(whole: int, most: int) -> int:
+    return max(part for part in range(1, most + 1) if whole % part == 0)

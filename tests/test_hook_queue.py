@@ -40,7 +40,7 @@ def waiting(queue: Queue) -> list[tuple[str, int, str | None]]:
 def older(folder: Path, seconds: float) -> None:
     connection = sqlite3.connect(folder / FILE)
     with connection:
-        connection.execute("UPDATE waiting SET since = since - ?", (seconds,))
+        connection.execute("UPDATE waiting SET since = since - ?1, failing = failing - ?1", (seconds,))
     connection.close()
 
 
@@ -94,6 +94,54 @@ def test_a_full_queue_takes_all_or_nothing(queue: Queue) -> None:
     assert queue.status()["images"] == 2
     assert queue.put([image("one:1")], 2).already  # no room is needed
     queue.put([image("three:1")], 3)
+
+
+def test_of_two_sources_of_one_target_the_last_push_counts(queue: Queue) -> None:
+    older, newer = image("one:1"), Image("a place", reference.parse("c.example/one:1"), reference.parse("b.example/one:1"))
+    queue.put([older], 10)
+    assert queue.put([newer], 1).queued == (newer,)  # in the place of the other: no room is needed
+    assert [rule.text for rule in queue.take()] == ["'c.example/one:1' -> 'b.example/one:1'"]
+    queue.settle(Outcome(older, Word.COPIED, DIGEST))
+    assert len(waiting(queue)) == 1
+    queue.settle(Outcome(newer, Word.COPIED, DIGEST))
+    assert waiting(queue) == []
+
+
+def test_a_file_that_is_taken_away_or_spoilt_under_a_running_hook(queue: Queue, tmp_path: Path) -> None:
+    queue.put([image("one:1")], 10)
+    for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+        (tmp_path / name).unlink()
+    queue.put([image("two:1")], 10)
+    with hook_queue.kept_in(tmp_path, needed=True) as another:
+        assert [rule.text for rule in another.take()] == ["'a.example/two:1' -> 'b.example/two:1'"]
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    (tmp_path / FILE).write_bytes(b"not a database " * 1000)
+    queue.put([image("three:1")], 10)
+    with hook_queue.kept_in(tmp_path, needed=True) as another:
+        assert [rule.text for rule in another.take()] == ["'a.example/three:1' -> 'b.example/three:1'"]
+
+
+def test_a_row_that_somebody_wrote_does_not_hold_up_the_others(queue: Queue, tmp_path: Path) -> None:
+    queue.put([image("one:1")], 10)
+    connection = sqlite3.connect(tmp_path / FILE)
+    with connection:
+        connection.execute("INSERT INTO waiting (target, source, push, since) VALUES ('B.example/UP', 'x', 1, 1)")
+    connection.close()
+    assert [rule.text for rule in queue.take()] == ["'a.example/one:1' -> 'b.example/one:1'"]
+
+
+def test_a_clock_that_jumps_gives_nothing_up(queue: Queue, tmp_path: Path) -> None:
+    """What waited over a weekend, or since 1970, has not failed for a day."""
+    one = image("one:1")
+    queue.put([one], 10)
+    older(tmp_path, 3 * hook_queue.DAY)
+    queue.take()
+    queue.settle(Outcome(one, Word.FAILED, error="source unreachable"))
+    older(tmp_path, 3 * hook_queue.DAY)
+    queue.settle(Outcome(one, Word.FAILED, error="source unreachable"))
+    assert waiting(queue) == [("a.example/one:1", 2, "source unreachable")]
 
 
 def test_given_up_after_a_day(queue: Queue, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

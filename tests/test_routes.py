@@ -33,8 +33,10 @@ def targets(known: Routes, pushed: str) -> list[str]:
         ("a.example/app:1,2", "b.example/app:x,y", "a.example/app:2", ["b.example/app:y"]),
         ("a.example/app:/^v[0-9]+$/", "b.example/app", "a.example/app:v12", ["b.example/app:v12"]),
         ("a.example/app:/^v[0-9]+$/", "b.example/app", "a.example/app:latest", []),
-        ("a.example/app", ["b.example/app", "c.example/xx:one"], "a.example/app:1", ["b.example/app:1", "c.example/xx:one"]),
-        # one of several tags: which one it becomes, only the whole list can say
+        ("a.example/app:1", ["b.example/app", "c.example/xx:one"], "a.example/app:1", ["b.example/app:1", "c.example/xx:one"]),
+        # one of several tags: which one it becomes, only the whole list can say, and which of them has the one
+        ("a.example/app:/^v/", "b.example/app:latest", "a.example/app:v1", []),
+        ("a.example/app", "b.example/app", f"a.example/app:sha256-{'0' * 64}.sig", []),
         ("a.example/app:/^v/", "b.example/app:x,y", "a.example/app:v1", []),
         ("a.example/app@sha256:" + "0" * 64, "b.example/app:1", "a.example/app:1", []),
         ("a.example/app", "b.example/app", "a.example/apps:1", []),
@@ -62,6 +64,44 @@ def test_rows_of_image_syncers_registry() -> None:
     assert targets(known, "busybox:1") == ["c.example/library/busybox:1"]
     for other in ("a.example/teams/app:1", "a.example/team:1", "e.example/team/app:1"):
         assert targets(known, other) == []
+
+
+def test_a_row_leaves_a_rules_target_alone() -> None:
+    reg = [{"sourceName": "a.example", "namespace": "team", "destinationName": "c.example"}]
+    known = routes({"b.example/app:1": "c.example/team/app:1"}, reg)
+    assert targets(known, "a.example/team/app:1") == []
+    assert targets(known, "a.example/team/app:2") == ["c.example/team/app:2"]
+
+
+def test_a_target_that_would_be_too_long_is_none() -> None:
+    reg = [{"sourceName": "a.example", "namespace": "team", "destinationName": "c.example/a/longer/name"}]
+    assert targets(routes(reg=reg), f"a.example/team/{'a' * 235}:1") == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cron"),
+    [
+        (1, "*/1 * * * *"),
+        (10, "*/10 * * * *"),
+        (45, "*/30 * * * *"),
+        (59, "*/30 * * * *"),
+        (60, "0 */1 * * *"),
+        (90, "0 */1 * * *"),
+        (300, "0 */4 * * *"),
+        (1440, "0 0 * * *"),
+    ],
+)
+def test_an_interval_as_cron_can_say_it(minutes: int, cron: str) -> None:
+    mistakes: list[str] = []
+    found = sync_file.check({"sync": {"interval": minutes}}, Place(Path("sync.yaml")), mistakes, {})
+    assert (found.values, mistakes) == ({"hook_cron": cron}, [])
+
+
+def test_an_account_of_nothing_is_a_mistake() -> None:
+    mistakes: list[str] = []
+    data = {"auth": {"username": "u", "password": "$NOTHING"}}
+    sync_file.check(data, Place(Path("sync.yaml")), mistakes, {"NOTHING": " "})
+    assert mistakes == ["sync.yaml: auth.password: is empty; give it a value"]
 
 
 def test_a_push_may_have_several_targets_each_once() -> None:

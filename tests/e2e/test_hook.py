@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
 
 from imageporter import hook_queue
-from imageporter.serving import REQUEST_SECONDS
+from imageporter.serving import MOST_CONNECTIONS, REQUEST_SECONDS
 
 TOKEN = "t0ken-of-length"
 PAYLOADS = Path(__file__).parent.parent / "payloads"
@@ -137,6 +137,49 @@ def test_who_may_call(calls: Hook) -> None:
     connection.request("GET", "/status")
     assert connection.getresponse().headers["WWW-Authenticate"] == 'Basic realm="ImagePorter", charset="UTF-8"'
     connection.close()
+
+
+def test_a_token_may_have_slashes(user: User) -> None:
+    user.write("images.json", {"a.example/b/c": "b.example/cc"})
+    with Hook.of(user, HOOK_TOKEN="a/b+c=") as hook:
+        for path in ("a/b+c=", "a%2Fb%2Bc%3D"):
+            assert hook.call(f"/hooks/quay/{path}", "POST", b"{}", account=None)[0] == 200
+        # the token beside the login of somebody else, a proxy perhaps
+        assert hook.call("/status", headers={"X-Hook-Token": "a/b+c="}, account=("you", "word"))[0] == 200
+    run = user.run("hook.py", HOOK_TOKEN="tok\udcff")
+    assert "ERROR HOOK_TOKEN: is not UTF-8; choose letters that are" in run.lines
+
+
+def test_a_pattern_without_an_end(user: User) -> None:
+    """Nobody's push may stop the hook."""
+    user.write("images.json", {"a.example/b/c:/^(a+)+$/": "b.example/cc"})
+    with Hook.of(user) as hook:
+        pushed = f"a.example/b/c:{'a' * 60}b"
+        words = f"a pattern of the images file searches {pushed} without an end"
+        assert hook.hook(pushed) == (503, {"error": words})
+        assert hook.hook("a.example/b/c:aaa")[0] == 202
+        assert hook.running.end(signal.SIGTERM).code == 143
+
+
+def test_an_odd_event_does_not_hold_up_the_others(calls: Hook) -> None:
+    good = {"action": "push", "target": {"repository": "b/c", "tag": "odd"}, "request": {"host": "a.example"}}
+    for odd in ({"action": "push", "target": {"tag": "x"}}, "x", {"action": "push", "target": {"tag": 5, "repository": "x"}}):
+        status, told = calls.call("/hooks/distribution", "POST", json.dumps({"events": [odd, good]}).encode())
+        assert [*told["queued"], *told["already"]] == [{"source": "a.example/b/c:odd", "target": "b.example/cc:odd"}], status
+
+
+def test_what_is_no_http_and_too_many_connections(user: User) -> None:
+    user.write("images.json", [])
+    with Hook.of(user) as hook:
+        host, port = hook.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"nonsense\r\n\r\n")
+            assert connection.recv(1000).endswith(b'{"error": "Invalid HTTP request received."}')
+        connections = [socket.create_connection((host, int(port)), timeout=10) for _ in range(MOST_CONNECTIONS + 20)]
+        assert connections[-1].recv(1000).endswith(b'{"error": "too many connections; send it again later"}')
+        for one in connections:
+            one.close()
+        wait_for(lambda: hook.call("/healthz")[0] == 200, "there is room again")
 
 
 def test_no_secret_reaches_the_log(user: User) -> None:
@@ -313,10 +356,12 @@ def test_failures_stay_and_a_day_is_the_end(user: User, source: Registry, target
         assert (row["source"], row["attempts"], row["error"]) == (f"{source}/team/app:1", 1, error)
         connection = sqlite3.connect(user.folder / "data" / hook_queue.FILE)
         with connection:
-            connection.execute("UPDATE waiting SET since = since - ?", (hook_queue.DAY,))
+            connection.execute("UPDATE waiting SET failing = failing - ?", (hook_queue.DAY,))
         connection.close()
+        assert user.sync("--queue").code == 1
+        assert len(waiting(user)) == 1  # two attempts are not enough
         run = user.sync("--queue")
-        told = f"given up after a day and 2 runs: {source}/team/app:1 -> {target}/mirror/app:1: source not found: "
+        told = f"given up after a day and 3 runs: {source}/team/app:1 -> {target}/mirror/app:1: source not found: "
         assert any(row["level"] == "ERROR" and row["message"].startswith(told) for row in run.rows)
         assert waiting(user) == []
 
