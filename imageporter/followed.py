@@ -40,7 +40,7 @@ class Followed:
 
 def _stamps(settings: Settings) -> dict[Path, tuple[int, ...]]:
     """What tells one state of the files from another."""
-    stamps = {}
+    stamps: dict[Path, tuple[int, ...]] = {}
     for path in config.candidates(settings):
         try:
             found = path.stat()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -197,7 +198,8 @@ def test_a_lock_file_that_names_somebody_elses_folder_removes_nothing(user: User
         assert precious.is_dir()
         assert named_alike.is_dir()
         assert user.folder.is_dir()
-        assert (user.folder / "data" / "lock").read_bytes() == b""
+        written = (user.folder / "data" / "lock").read_text()
+        assert re.fullmatch(rf"{user.tmp}/imageporter-[0-9a-f]{{16}}\nfull", written)
 
 
 def test_data_dirs_that_cannot_be_used(user: User) -> None:
