@@ -22,8 +22,9 @@ from imageporter.stop import Stop
 PREFIX = "imageporter-"
 PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 LONGEST_PATH = 4096
+# Of one length, so that the one can be written over the other.
 QUEUE = "queue"
-FULL = "full"
+FULL = "whole"
 WRITTEN_SECONDS = 1
 LOOK_AGAIN = 0.1
 
@@ -60,11 +61,10 @@ def hold(data_dir: Path, stop: Stop, *, queue: bool) -> Iterator[Path]:
     with open(_open(data_dir), "rb+") as file:
         _wait_for(file, data_dir, stop, queue=queue)
         holder = QUEUE if queue else FULL
-        left_behind = _read(file)[0]
-        _write(file.fileno(), f"{left_behind}\n{holder}")  # at once, for those who look who it is
-        _remove_left_behind(left_behind)
+        os.pwrite(file.fileno(), f"{holder}\n".encode(), 0)  # at once, for those who look who it is
+        _remove_left_behind(_read(file)[1])
         private = Path(tempfile.gettempdir()) / (PREFIX + secrets.token_hex(8))
-        _write(file.fileno(), f"{private}\n{holder}")
+        _write(file.fileno(), f"{holder}\n{private}\n")
         private.mkdir(mode=0o700)
         try:
             yield private
@@ -81,7 +81,7 @@ def _wait_for(file: BinaryIO, data_dir: Path, stop: Stop, *, queue: bool) -> Non
             return
         except BlockingIOError:
             # Who has only just got the lock has not yet written who it is: what stands there may be of the one before.
-            by_queue = _read(file)[1] == QUEUE
+            by_queue = _read(file)[0] == QUEUE
             deadline = time.monotonic() + WRITTEN_SECONDS if by_queue else deadline
             line = f"another pass is running: it holds {data_dir / 'lock'}"
             if queue:
@@ -95,9 +95,9 @@ def _wait_for(file: BinaryIO, data_dir: Path, stop: Stop, *, queue: bool) -> Non
 
 
 def _read(file: BinaryIO) -> tuple[str, str]:
-    """The private directory, and who holds the lock."""
-    name, _, holder = os.fsdecode(os.pread(file.fileno(), LONGEST_PATH, 0)).partition("\n")
-    return name, holder
+    """Who holds the lock, or held it last, and the private directory."""
+    holder, _, rest = os.fsdecode(os.pread(file.fileno(), LONGEST_PATH, 0)).partition("\n")
+    return holder, rest.partition("\n")[0]
 
 
 def _open(data_dir: Path) -> int:
@@ -119,6 +119,8 @@ def _remove_left_behind(name: str) -> None:
 
 
 def _write(lock: int, text: str) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, text.encode(), 0)
+    """Write `text` over what stands there: a process that dies in between leaves the old name or the new one."""
+    content = os.fsencode(text)
+    os.pwrite(lock, content, 0)
+    os.ftruncate(lock, len(content))
     os.fsync(lock)

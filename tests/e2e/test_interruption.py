@@ -193,13 +193,13 @@ def test_a_lock_file_that_names_somebody_elses_folder_removes_nothing(user: User
     named_alike = user.home / "imageporter-0123456789abcdef"
     named_alike.mkdir()
     for name in (str(precious), str(link), str(named_alike), "..", "/", "\udcff\0", "x" * 10_000):
-        (user.folder / "data" / "lock").write_bytes(name.encode(errors="surrogateescape"))
+        (user.folder / "data" / "lock").write_bytes(b"whole\n" + name.encode(errors="surrogateescape"))
         assert user.sync().code == 0
         assert precious.is_dir()
         assert named_alike.is_dir()
         assert user.folder.is_dir()
         written = (user.folder / "data" / "lock").read_text()
-        assert re.fullmatch(rf"{user.tmp}/imageporter-[0-9a-f]{{16}}\nfull", written)
+        assert re.fullmatch(rf"whole\n{user.tmp}/imageporter-[0-9a-f]{{16}}\n", written)
 
 
 def test_data_dirs_that_cannot_be_used(user: User) -> None:
