@@ -42,7 +42,7 @@ def cranes(running: Running) -> list[list[str]]:
 def test_a_signal_ends_the_copy_and_is_reported(
     user: User, stall: Stall, stalled: str, target: Registry, number: signal.Signals, code: int
 ) -> None:
-    with user.running("sync.py", JOBS="1", LOG_FORMAT="json", SLEEP_TIME="60") as running:
+    with user.running("sync.py", JOBS="1", PROBES="1", LOG_FORMAT="json", SLEEP_TIME="60") as running:
         wait_for(stall.holding.is_set, "the copy began")
         below = descendants(running.process.pid)
         assert cranes(running)
