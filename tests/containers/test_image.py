@@ -38,6 +38,15 @@ def test_what_is_in_it() -> None:
     assert inside("id -u; id -g") == "1000\n1000"
 
 
+def test_it_is_small() -> None:
+    """What the README says of its size: MB that it adds to python slim."""
+    base = re.findall(r"^FROM (python:.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
+    version = re.findall(r"^ARG PYTHON_VERSION=(.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
+    added = inspected(IMAGE)["Size"] - inspected(base.replace("${PYTHON_VERSION}", version))["Size"]
+    (told,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "README.md").read_text())
+    assert abs(added / 1e6 - int(told)) < 2
+
+
 def test_both_programs_are_static_and_stripped() -> None:
     for name in ("crane", "supercronic"):
         described = inside(f"python - <<'END'\n{STATIC}\nprint(described('/usr/local/bin/{name}'))\nEND")
