@@ -26,7 +26,7 @@ from loguru import logger
 import sync
 from imageporter import hook_queue, lock, supercronic, tools
 from imageporter.errors import UserError, at_the_edge
-from imageporter.settings import BUNDLE, Settings, load
+from imageporter.settings import BUNDLE, HELP, Settings, load
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,6 +35,9 @@ def main(argv: Sequence[str]) -> int:
         import hook  # noqa: PLC0415 (the scheduled service, which runs for months, needs no HTTP server in its memory)
 
         return hook.main([])
+    if argv in (["-h"], ["--help"]):
+        sys.stdout.write(HELP.format(__doc__))
+        return 0
     if argv:
         words = "entrypoint.py takes no argument but hook"
         raise UserError([f"{words}, found {shlex.join(argv)}; settings are environment variables"])
@@ -66,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
             crontab = Path(folder) / "crontab"
             crontab.write_text(render(settings))
             logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_times["CRON"])
+            if settings.hook_cron and "hook_cron" in settings.model_fields_set:
+                logger.info("what was hooked: {}; the next run is at {}", settings.hook_cron, next_times["HOOK_CRON"])
             return supercronic.run(executable, crontab, stop)
 
 

@@ -4,4 +4,4 @@
 case "${RUN_ONCE:-false}" in
     [Tt][Rr][Uu][Ee] | 1 | [Yy][Ee][Ss]) exit 0 ;;
 esac
-find "$ALIVE_FILE" -mmin -3 | grep -q .
+find "${ALIVE_FILE:?is not set}" -mmin -3 | grep -q .

@@ -18,11 +18,14 @@ from imageporter import callers, config, hook_queue, lock, logs, serving
 from imageporter.errors import UserError, at_the_edge
 from imageporter.followed import Followed
 from imageporter.receiver import Receiver
-from imageporter.settings import load
+from imageporter.settings import HELP, load
 
 
 def main(argv: Sequence[str]) -> int:
     """Receive until a signal comes; gives the exit code. There are no arguments."""
+    if argv in (["-h"], ["--help"]):
+        sys.stdout.write(HELP.format(__doc__))
+        return 0
     if argv:
         raise UserError([f"hook.py takes no arguments, found {shlex.join(argv)}; settings are environment variables"])
     with Stop() as stop:

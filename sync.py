@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             code = stop.exit_code or report.exit_code(outcomes)
 
             report.write(data_dir / (report.QUEUE_REPORT if over_queue else report.REPORT), outcomes, clock, code)
-            report.pass_done(outcomes, clock)
+            report.pass_done(outcomes, clock, plan.settings)
     return code
 
 

@@ -103,6 +103,8 @@ class Receiver:
         try:
             images = self._images(await self._known_routes(), (None, name, tag))
         except IgnoredError as ignored:
+            if ignored.status == 200:
+                return _answer(200, {"queued": [], "already": [], "ignored": [str(ignored)]})
             raise HTTPException(ignored.status, str(ignored)) from None
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
@@ -159,10 +161,12 @@ class Receiver:
         try:
             # Here, in the main thread: a regular expression may search for ever, and lets no other thread run meanwhile.
             with time_limit(MATCHING_SECONDS):
-                images = routes.of(pushed)
+                images, left = routes.of(pushed), routes.left(pushed)
         except TimeoutError:
             logger.error("a pattern searches {} without an end; make it simpler", pushed)
             raise IgnoredError(503, f"a pattern of the images file searches {pushed} without an end") from None
+        if not images and left:
+            raise IgnoredError(200, f"{pushed} is left to the next full pass: {left.text} renames what it matches")
         if not images:
             raise IgnoredError(404, f"no rule and no row of registry.reg has the source {pushed}")
         return images
@@ -281,6 +285,8 @@ def _log(request: Request, answer: JSONResponse, clock: Clock) -> None:
         status=answer.status_code,
         caller=_address(request),
         sender=sender,
+        source=said["queued"][0]["source"] if len(queued) == 1 else None,
+        target=said["queued"][0]["target"] if len(queued) == 1 else None,
         queued=len(queued) if "queued" in said else None,
         already=len(said["already"]) if "already" in said else None,
         error=logs.plain(said["error"]) if "error" in said else None,

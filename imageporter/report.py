@@ -76,8 +76,12 @@ def pass_start(rules: Sequence[Rule], settings: Settings) -> Clock:
     parts = [_counted(images, "image")] if images or not unlisted else []
     parts += [f"{_counted(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
     words = " and ".join(parts)
-    logs.event("pass.start", f"pass of {words}{dry}", images=images, rules=unlisted or None)
+    logs.event("pass.start", f"{_name(settings)} of {words}{dry}", images=images, rules=unlisted or None)
     return Clock()
+
+
+def _name(settings: Settings) -> str:
+    return "queue run" if settings.queue else "pass"
 
 
 def _counted(number: int, what: str) -> str:
@@ -102,13 +106,13 @@ def summary(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
     return {_key(word): counts[word] for word in Word} | also | {"seconds": round(clock.seconds, 3)}
 
 
-def pass_done(outcomes: Sequence[Outcome], clock: Clock) -> None:
+def pass_done(outcomes: Sequence[Outcome], clock: Clock, settings: Settings) -> None:
     """Log the summary: a line of counts, then a line for each failure; one for all that were interrupted."""
     counts = summary(outcomes, clock)
     words = ", ".join(f"{counts[_key(word)]} {word}" for word in Word if word is not Word.WOULD_COPY or counts[_key(word)])
     how = "interrupted" if "interrupted" in counts else "done"
     level = "WARNING" if counts["failed"] else "INFO"
-    logs.event("pass.done", f"pass {how}: {words} in {clock.seconds:.1f} s", level, **counts)
+    logs.event("pass.done", f"{_name(settings)} {how}: {words} in {clock.seconds:.1f} s", level, **counts)
     failed = [outcome for outcome in outcomes if outcome.word is Word.FAILED]
     for outcome in failed:
         if outcome.error != INTERRUPTED:

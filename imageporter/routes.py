@@ -58,6 +58,11 @@ class Routes:
         found += [image for row in self._rows for image in row.images(pushed) if self._is_free(image)]
         return tuple({(image.source, image.target): image for image in found if image.source != image.target}.values())
 
+    def left(self, pushed: Reference) -> Rule | None:
+        """A rule that wants the push, but leaves it to the full pass: only the list of all tags says which becomes which."""
+        wanting = (rule for rule in self._rules.get(pushed.repository, ()) if _wants(rule, pushed))
+        return next((rule for rule in wanting if rule.target.counted), None)
+
     def _is_free(self, image: Image) -> bool:
         """Whether no rule has the target of `image` with another source."""
         claim = self._claimed.get(image.target, image)
@@ -73,11 +78,10 @@ def _images(rule: Rule, pushed: Reference) -> Iterable[Image]:
     """What `rule` makes of the push: a tag that it names or matches; a digest is not moved by a push."""
     if not rule.open:
         return [image for image in rule.images() if image.source == pushed]
+    return rule.images([pushed.tag or ""]) if _wants(rule, pushed) and not rule.target.counted else []
+
+
+def _wants(rule: Rule, pushed: Reference) -> bool:
+    """Whether the open `rule` names the tag, which is not one that a full pass leaves out."""
     tag = pushed.tag or ""
-    if tag.startswith(DIGEST_TAG) or not rule.sources([tag]):
-        return []
-    if rule.target.counted:
-        # Only the whole list of tags says which of them becomes which.
-        logger.warning("{}: {} names its targets; the push of {} waits for the next full pass", rule.place, rule.text, pushed)
-        return []
-    return rule.images([tag])
+    return rule.open and not tag.startswith(DIGEST_TAG) and bool(rule.sources([tag]))

@@ -16,6 +16,7 @@ LONGEST_WAIT = 366 * 24 * 3600
 MOST_AT_ONCE = 256
 MOST_RETRIES = 1000
 MOST_QUEUED = 1_000_000
+HELP = "{}\nSettings are environment variables, all in `sync.py --help`.\n"
 EXIT_CODES = """
 
 exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,

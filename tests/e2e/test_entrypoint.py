@@ -102,6 +102,13 @@ def test_a_schedule_of_no_or_several_lines(user: User, cron: str) -> None:
     assert (run.code, run.lines[-1]) == (2, f"ERROR CRON: {cron!r} is not a schedule; write one line, like '0 0 * * *'")
 
 
+@pytest.mark.parametrize("script", ["entrypoint.py", "hook.py"])
+def test_help(user: User, script: str) -> None:
+    run = user.run(script, "--help")
+    assert run.code == 0
+    assert run.output.endswith("Settings are environment variables, all in `sync.py --help`.\n")
+
+
 def test_arguments_are_refused(user: User) -> None:
     run = user.run("entrypoint.py", "--dry-run", "x y")
     assert run.code == 2

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
-from support import BUNDLE, Registry, User
+from support import BUNDLE, Hook, Registry, User
 
 from imageporter.schema import schemas
 
@@ -68,3 +68,12 @@ def test_the_examples_do_what_they_say(
     assert run.code == 0, run.output
     assert {repository: sorted(target.tags(repository)) for repository in arrived} == arrived
     assert user.run("sync.py").code == 2  # without the passwords
+
+
+def test_the_example_of_image_syncers_own_file(user: User) -> None:
+    (user.folder / "configs").mkdir()
+    user.write("configs/sync.yaml", (EXAMPLES / "configs" / "sync.yaml").read_text())
+    env = {name: value for name, value in Hook.ENV.items() if name == "HOOK_LISTEN"}
+    with user.running("hook.py", **env, HOOK_PASSWORD="word") as running:
+        status, told = Hook(running).hook("registry.example.com/team/app:1", account=("me", "word"))
+    assert (status, [row["target"] for row in told["queued"]]) == (202, ["nas.example.com:5000/team/app:1"])

@@ -375,6 +375,16 @@ def test_a_dry_run_takes_nothing_out(user: User, source: Registry, target: Regis
     assert len(waiting(user)) == 1
 
 
+def test_a_rule_that_renames_is_left_to_the_full_pass(user: User) -> None:
+    user.write("images.json", {"a.example/b/c:/^v/": "b.example/cc:latest"})
+    words = (
+        "a.example/b/c:v1 is left to the next full pass: 'a.example/b/c:/^v/' -> 'b.example/cc:latest' renames what it matches"
+    )
+    with Hook.of(user) as hook:
+        assert hook.hook("a.example/b/c:v1") == (200, {"queued": [], "already": [], "ignored": [words]})
+        assert hook.hook("a.example/b/c:w1")[0] == 404
+
+
 def test_a_full_queue(user: User) -> None:
     user.write("images.json", {"a.example/b/c": "b.example/cc"})
     with Hook.of(user, HOOK_QUEUE="2") as hook:

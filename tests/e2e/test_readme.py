@@ -154,10 +154,10 @@ def test_the_json_lines_are_those_that_are_printed(readme: str, user: User, sour
 def test_the_call_of_the_hook_and_its_answer(readme: str, user: User) -> None:
     user.write("images.json", {"registry.example.com/team/app": "nas.example.com:5000/mirror/app"})
     (call,) = [block for block in blocks(readme, "shell") if "/images/sync/hook" in block]
-    with Hook.of(user) as hook:
+    env = dict(line.split("=") for line in blocks(readme, "ini")[0].splitlines())
+    with Hook.of(user, **env) as hook:
         script = call.replace("localhost:8080", hook.address)
-        environ = user.environ({"HOOK_USERNAME": Hook.ACCOUNT[0], "HOOK_PASSWORD": Hook.ACCOUNT[1]})
-        told = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     shown = [line for line in told.splitlines() if not line.startswith(("date:", "content-length:"))]
     assert marked(readme, "hook") == shown
 
