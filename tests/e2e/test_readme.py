@@ -71,7 +71,21 @@ def test_every_variable_is_in_the_table(readme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", ["CRON", "SLEEP_TIME", "RETRY_DELAY_TIME", "RETRIES", "JOBS", "PROBES", "HOOK_CRON", "HOOK_RATE"]
+    "variable",
+    [
+        "CRON",
+        "SLEEP_TIME",
+        "RETRY_DELAY_TIME",
+        "RETRIES",
+        "JOBS",
+        "PROBES",
+        "COPY_TIMEOUT",
+        "PROBE_TIMEOUT",
+        "HOOK_LISTEN",
+        "HOOK_CRON",
+        "HOOK_QUEUE",
+        "HOOK_RATE",
+    ],
 )
 def test_the_defaults_in_the_table(readme: str, variable: str) -> None:
     default = Settings.model_fields[variable.lower()].default
