@@ -15,10 +15,13 @@ from imageporter.stop import Stop, exit_on_signals
 if __name__ == "__main__":
     exit_on_signals()
 
+import errno
+import os
 import shlex
 import string
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from loguru import logger
@@ -27,6 +30,8 @@ import sync
 from imageporter import hook_queue, lock, supercronic, tools
 from imageporter.errors import UserError, at_the_edge
 from imageporter.settings import BUNDLE, HELP, Settings, load
+
+FOR_GOOD = 1 << 32  # a second of the year 2106
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +46,10 @@ def main(argv: Sequence[str]) -> int:
     if argv:
         words = "entrypoint.py takes no argument but hook"
         raise UserError([f"{words}, found {shlex.join(argv)}; settings are environment variables"])
-    if load([], []).run_once:
+    settings = load([], [])
+    if settings.run_once:
+        with suppress(OSError):  # no reason to do without the pass
+            show_life(settings.alive_file, for_good=True)
         return sync.main([])
 
     with Stop() as stop:
@@ -58,8 +66,7 @@ def main(argv: Sequence[str]) -> int:
                 if executable and cron
             }
             try:
-                if settings.alive_file:
-                    settings.alive_file.touch()
+                show_life(settings.alive_file)
             except OSError as error:
                 what = f"{str(settings.alive_file)!r} cannot be written: {error.strerror}"
                 mistakes.append(f"ALIVE_FILE: {what}; name a file in a directory that is there")
@@ -72,6 +79,17 @@ def main(argv: Sequence[str]) -> int:
             if settings.hook_cron and "hook_cron" in settings.model_fields_set:
                 logger.info("what was hooked: {}; the next run is at {}", settings.hook_cron, next_times["HOOK_CRON"])
             return supercronic.run(executable, crontab, stop)
+
+
+def show_life(alive_file: Path | None, *, for_good: bool = False) -> None:
+    """Touch the file that healthcheck.sh looks at; once and `for_good`, where nobody will again. Raises OSError."""
+    if alive_file is None:
+        return
+    if alive_file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    alive_file.touch()
+    if for_good:
+        os.utime(alive_file, (FOR_GOOD, FOR_GOOD))
 
 
 def render(settings: Settings) -> str:

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Healthy: one pass at once (RUN_ONCE), or a service that has shown within three minutes that it works.
+# Healthy: a service that has shown within three minutes that it works, or one pass at once, which shows it for good.
 # supercronic itself touches the file: one that is dead or stuck runs nothing, and lets it grow old.
-case "${RUN_ONCE:-false}" in
-    [Tt][Rr][Uu][Ee] | 1 | [Yy][Ee][Ss]) exit 0 ;;
+case "${ALIVE_FILE:?is not set}" in
+    /*) ;;
+    *) ALIVE_FILE=./$ALIVE_FILE ;; # a name, whatever it begins with, and no option
 esac
-find "${ALIVE_FILE:?is not set}" -mmin -3 | grep -q .
+find "$ALIVE_FILE" -prune -type f -mmin -3 | grep -q .

@@ -16,7 +16,7 @@ from loguru import logger
 
 from imageporter import certificates
 from imageporter.accounts import Accounts
-from imageporter.crane_errors import CraneError, Kind, error_words, kind_of
+from imageporter.crane_errors import CraneError, Kind, crowded, error_words, kind_of
 from imageporter.errors import UserError
 from imageporter.keychain import Keychain, registry_of
 from imageporter.logs import plain
@@ -209,7 +209,8 @@ class Crane:
         try:
             running = self._crane(*command, _in=stdin, _env=self._environ | {"DOCKER_CONFIG": str(config)})
         except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread is to be had
-            raise CraneError(subject, Kind.OTHER, f"crane could not be run: {error}") from None
+            words = crowded(str(error)) or f"crane could not be run: {error}"
+            raise CraneError(subject, Kind.OTHER, words) from None
         try:
             with self._listed(running), _limited(running, seconds) as timed_out:
                 self._stop.check()
@@ -221,7 +222,8 @@ class Crane:
             raise self._typed(subject, error.stderr, error.exit_code) from None
 
     def _typed(self, subject: str, stderr: bytes, exit_code: int) -> CraneError:
-        words = error_words(stderr.decode(errors="replace")) or f"crane ended with {exit_code}"
+        told = stderr.decode(errors="replace")
+        words = crowded(told) or error_words(told) or f"crane ended with {exit_code}"
         kind = kind_of(words)
         words = self._masks.masked(words).replace(" (HEAD responses have no body, use GET for details)", "")
         return CraneError(subject, kind, plain(words)[:LONGEST_REASON])

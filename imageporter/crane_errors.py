@@ -52,6 +52,13 @@ class CraneError(Exception):
         return self.kind in PERMANENT
 
 
+def crowded(told: str) -> str:
+    """What to say where Python, sh or Go has `told` that no process or thread is to be had (EAGAIN); else nothing."""
+    if not any(sign in told for sign in ("Resource temporarily unavailable", "new OS thread", "can't start new thread")):
+        return ""
+    return "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"
+
+
 def error_words(stderr: str) -> str:
     """The words of crane's `Error:` line, with what a registry's answer may add; what stands before is noise."""
     return re.split(r"^Error: ", stderr.strip(), maxsplit=1, flags=re.MULTILINE)[-1]

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,11 +34,23 @@ def prepare(data_dir: Path, mistakes: list[str]) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         os.close(_open(data_dir))
+    except PermissionError as error:
+        mistakes.append(f"DATA_DIR: {_not_ours(data_dir, error)}")
     except OSError as error:
         what = f"{str(data_dir)!r} cannot be written in: {error.strerror}"
         mistakes.append(f"DATA_DIR: {what}; correct its owner, or name another directory")
     if not can_be_temporary():
         mistakes.append("TMPDIR: there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp")
+
+
+def _not_ours(data_dir: Path, error: PermissionError) -> str:
+    lock = data_dir / "lock"
+    with suppress(OSError):
+        owner = lock.stat().st_uid
+        if owner != os.getuid():
+            whose = f"{lock} belongs to user {owner}, and this is user {os.getuid()}"
+            return f"{whose}; correct the owner of all that is there, or run as that user"
+    return f"{str(data_dir)!r} cannot be written in: {error.strerror}; correct its owner, or name another directory"
 
 
 def can_be_temporary() -> bool:

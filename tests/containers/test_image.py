@@ -186,8 +186,48 @@ def test_the_health_of_a_hook_and_of_one_pass(network: Network) -> None:
     with started(*mount, "-e", "HOOK_USERNAME=me", "-e", "HOOK_PASSWORD=word", IMAGE, "hook") as container:
         wait_for(lambda: "the hook listens" in logs(container), "the hook")
         wait_for(lambda: healthy(container), "the hook shows that it lives", 10)
-    done = docker("run", "--rm", "-e", "RUN_ONCE=Yes", "--entrypoint", "sh", IMAGE, "/app/healthcheck.sh", check=False)
-    assert done.returncode == 0
+
+    network.push("app:1", b"content")
+    network.files(PAIR)
+    docker("pause", network.containers["target"])  # so that the pass lasts
+    with started("--network", network.name, *mount, "-e", "RUN_ONCE= Yes", IMAGE) as container:
+        wait_for(lambda: "pass of 1 image" in logs(container), "the pass")
+        assert healthy(container)
+        docker("unpause", network.containers["target"])
+        wait_for(lambda: "1 copied" in logs(container), "the copy")
+
+
+def test_an_alive_file_is_a_file_and_no_option() -> None:
+    check = ("--entrypoint", "sh", "--user", "0", IMAGE, "-c", "sh /app/healthcheck.sh; ls /app/sync.py")
+    assert docker("run", "--rm", "-e", "ALIVE_FILE=-delete", *check).stdout == "/app/sync.py\n"
+    done = docker("run", "--rm", "-e", "ALIVE_FILE=/data", "-e", "IMAGES_FILE=/dev/null", IMAGE, check=False)
+    assert "ALIVE_FILE: '/data' cannot be written: Is a directory; name a file in a directory that is there" in done.stdout
+
+
+def test_two_users_on_one_volume(network: Network) -> None:
+    network.push("app:1", b"content")
+    network.files(PAIR)
+    volume = docker("volume", "create").stdout.strip()
+    try:
+        assert network.run("-v", f"{volume}:/data", "--user", "0").returncode == 0
+        done = network.run("-v", f"{volume}:/data")
+    finally:
+        docker("volume", "rm", volume)
+    words = "DATA_DIR: /data/lock belongs to user 0, and this is user 1000; correct the owner of all that is there, or run as"
+    assert (done.returncode, words in done.stdout) == (2, True), done.stdout
+
+
+def test_few_processes_are_told(network: Network) -> None:
+    network.push("app:1", b"content")
+    network.files(*((PAIR[0], f"mirror/app{number}:1") for number in range(40)))
+    done = network.run("--pids-limit", "40")
+    assert done.returncode == 1
+    assert (
+        "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"
+        in done.stdout
+    )
+    assert "goroutine" not in done.stdout
+    assert network.run("--pids-limit", "40", PROBES="1", JOBS="1").returncode == 0
 
 
 def test_a_dead_scheduler_ends_the_container(network: Network) -> None:
