@@ -209,7 +209,7 @@ def _done(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T
 
 @contextmanager
 def kept_in(data_dir: Path, *, needed: bool) -> Iterator[Queue]:
-    """The queue of `data_dir`. A file that is damaged, or not ours, is set aside with a warning.
+    """The queue of `data_dir`. A file that is damaged, or not ours, is set aside, which the log tells as an error.
 
     Where it is not `needed`, there is none before the first push, and a file that cannot be used is only told.
     Raises UserError where it is needed and cannot be used.
