@@ -150,7 +150,7 @@ def test_the_hook_beside_it(network: Network, project: Project) -> None:
     call.full_url = call.full_url.replace("team/app", "app")
     with urllib.request.urlopen(call) as answer:
         assert answer.status == 202
-    wait_for(lambda: "pass done: 1 copied" in logs("imageporter"), "the run over the queue")
+    wait_for(lambda: "queue run done: 1 copied" in logs("imageporter"), "the run over the queue")
     assert network.digest("target", "mirror/app:1") == digest
     project.compose("stop")
     assert inspected("imageporter-hook")["State"]["ExitCode"] == 143
