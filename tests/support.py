@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -243,6 +244,16 @@ class User:
         """The real crane behind a wrapper that notes its calls, a line each; and the file of the notes."""
         notes = self.home / "notes"
         return self.crane_wrapper(f'echo "$@" >>{notes}; exec "$CRANE" "$@"'), notes
+
+    def here(self, command: str) -> str:
+        """A shell command of the README, with this user's places in place of the README's."""
+        for shown, here in (
+            ("/opt/imageporter/.venv/bin/python", sys.executable),
+            ("/opt/imageporter", str(BUNDLE)),
+            ("/srv/imageporter", str(self.folder)),
+        ):
+            command = command.replace(shown, shlex.quote(here))
+        return command
 
     def environ(self, env: Mapping[str, str]) -> dict[str, str]:
         """The environment of a run: quick waits, and nothing of the tester's own."""

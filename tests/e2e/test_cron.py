@@ -2,10 +2,8 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,12 +25,7 @@ def test_cron_runs_the_line(user: User, source: Registry, target: Registry, tmp_
     user.images((f"{source}/app:1", f"{target}/app:1"))
     lines = re.findall(r"^0 3 \* \* \* (.*)$", (BUNDLE / "README.md").read_text(), re.MULTILINE)
     (command,) = lines
-    for shown, here in (
-        ("/opt/imageporter/.venv/bin/python", sys.executable),
-        ("/opt/imageporter", str(BUNDLE)),
-        ("/srv/imageporter", str(user.folder)),
-    ):
-        command = command.replace(shown, shlex.quote(here))
+    command = user.here(command)
     folders = [tmp_path / name for name in ("crontabs", "cron.d", "run")]
     for folder in folders:
         folder.mkdir()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -128,12 +127,7 @@ def test_the_crontab_line_runs_as_cron_runs_it(readme: str, user: User, source: 
     command = line.strip().split(" ", 5)[5]
     over_queue = next(each for each in blocks(readme, "text") if each.startswith("*/10"))
     assert over_queue.strip() == f"*/10 * * * * {command.replace('sync.py', 'sync.py --queue')}"
-    for shown, here in (
-        ("/opt/imageporter/.venv/bin/python", sys.executable),
-        ("/opt/imageporter", str(BUNDLE)),
-        ("/srv/imageporter", str(user.folder)),
-    ):
-        command = command.replace(shown, shlex.quote(here))
+    command = user.here(command)
     environ = {"HOME": str(user.home), "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
     done = subprocess.run(["/bin/sh", "-c", command], cwd="/", env=environ, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
