@@ -10,7 +10,7 @@ ends by itself.
 
 import sys
 
-from imageporter.stop import Stop, exit_on_signals
+from imageporter.system.signals import Stop, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
@@ -27,9 +27,12 @@ from pathlib import Path
 from loguru import logger
 
 import sync
-from imageporter import hook_queue, lock, supercronic, tools
-from imageporter.errors import UserError, at_the_edge
-from imageporter.settings import BUNDLE, HELP, Settings, load
+from imageporter.store import push_queue
+from imageporter.store import locks
+from imageporter.schedule import supercronic
+from imageporter.system import programs
+from imageporter.system.errors import UserError, at_the_edge
+from imageporter.config.settings import BUNDLE, HELP, Settings, load
 
 FOR_GOOD = 1 << 32  # a second of the year 2106
 

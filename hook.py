@@ -6,7 +6,7 @@ Exit codes: 2 the settings or files are wrong, 130 or 143 after SIGINT or SIGTER
 
 import sys
 
-from imageporter.stop import Stop, exit_on_signals
+from imageporter.system.signals import Stop, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
@@ -14,11 +14,16 @@ if __name__ == "__main__":
 import shlex
 from collections.abc import Sequence
 
-from imageporter import callers, config, hook_queue, lock, logs, serving
-from imageporter.errors import UserError, at_the_edge
-from imageporter.followed import Followed
-from imageporter.receiver import Receiver
-from imageporter.settings import HELP, load
+from imageporter.hook import authentication
+from imageporter.config.configuration import configuration
+from imageporter.store import push_queue
+from imageporter.store import locks
+from imageporter.system import logs
+from imageporter.hook import server
+from imageporter.system.errors import UserError, at_the_edge
+from imageporter.hook.reload import Followed
+from imageporter.hook.app import Receiver
+from imageporter.config.settings import HELP, load
 
 
 def main(argv: Sequence[str]) -> int:

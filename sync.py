@@ -7,7 +7,7 @@ Exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and
 
 import sys
 
-from imageporter.stop import InterruptedPassError, Stop, exit_on_signals
+from imageporter.system.signals import InterruptedPassError, Stop, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
@@ -16,12 +16,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from imageporter import config, crane, hook_queue, lock, logs, records, report, tools
-from imageporter.accounts import Accounts
-from imageporter.errors import UserError, at_the_edge
-from imageporter.rules import Rule
-from imageporter.settings import Settings, load
-from imageporter.stages import Stages
+from imageporter.config.configuration import configuration
+from imageporter.registry import crane
+from imageporter.store import push_queue
+from imageporter.store import locks
+from imageporter.system import logs
+from imageporter.store import records
+from imageporter.engine import summary
+from imageporter.system import programs
+from imageporter.config.accounts_file import Accounts
+from imageporter.system.errors import UserError, at_the_edge
+from imageporter.model.rule import Rule
+from imageporter.config.settings import Settings, load
+from imageporter.engine.sync import Stages
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support import Proxy, Registry, Stall, User, wait_for
 
-from imageporter import database, records
+from imageporter.store import database
+from imageporter.store import records
 
 
 def rows(user: User) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 from support import BUNDLE, Hook, Registry, User
 
-from imageporter.schema import schemas
+from imageporter.config.json_schema import schemas
 
 EXAMPLES = BUNDLE / "examples"
 PASSWORDS = {"NAS_PASSWORD": "for-the-nas", "BACKUP_PASSWORD": "for-the-backup"}

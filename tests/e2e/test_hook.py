@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
 
-from imageporter import hook_queue
-from imageporter.serving import MOST_CONNECTIONS, REQUEST_SECONDS
+from imageporter.store import push_queue
+from imageporter.hook.server import MOST_CONNECTIONS, REQUEST_SECONDS
 
 TOKEN = "t0ken-of-length"
 PAYLOADS = Path(__file__).parent.parent / "payloads"

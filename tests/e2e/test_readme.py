@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User
 
-from imageporter import accounts, rules
-from imageporter.settings import VARIABLES, Settings
+from imageporter.config.configuration import accounts_file
+from imageporter.model import rule
+from imageporter.config.settings import VARIABLES, Settings
 
 READMES = [BUNDLE / "README.md", BUNDLE / "README.zh-CN.md"]
 

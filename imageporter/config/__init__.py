@@ -1,0 +1,1 @@
+"""The environment, flags and files, read into data."""

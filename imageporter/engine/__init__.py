@@ -1,0 +1,1 @@
+"""One pass: look up, compare, copy, verify."""

@@ -1,0 +1,1 @@
+"""Plain data: references, rules, images, accounts, outcomes."""

@@ -1,0 +1,1 @@
+"""Talking to registries: look-ups in this process, everything else through crane."""

@@ -1,0 +1,1 @@
+"""Running passes on a schedule, with supercronic."""

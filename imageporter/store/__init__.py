@@ -1,0 +1,1 @@
+"""State on disk: records, the push queue, the report file, locks."""

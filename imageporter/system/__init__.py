@@ -1,0 +1,1 @@
+"""The operating system: signals, child processes, programs, logging."""

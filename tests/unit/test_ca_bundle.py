@@ -1,0 +1,58 @@
+"""What is put together is what Go would read: one file, every directory, each certificate once."""
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from imageporter.registry.ca_bundle import put_together
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "private").mkdir()
+    return tmp_path
+
+
+def certificate(path: Path, *more: bytes) -> bytes:
+    path.parent.mkdir(exist_ok=True)
+    text = trustme.CA().cert_pem.bytes()
+    path.write_bytes(text + b"".join(more))
+    return text.strip()
+
+
+def test_the_file_and_every_directory_each_certificate_once(folder: Path) -> None:
+    first = certificate(folder / "one" / "a.pem")
+    second = certificate(folder / "two" / "b.crt", first + b"\n")
+    third = certificate(folder / "bundle.pem", first + b"\n")
+    (folder / "one" / "README").write_text("no certificate")
+    (folder / "one" / "gone.pem").symlink_to(folder / "nowhere")
+    (folder / "two" / "nested").mkdir()
+    given = {"SSL_CERT_FILE": str(folder / "bundle.pem"), "SSL_CERT_DIR": f"{folder}/one:{folder}/two:{folder}/three"}
+    made = put_together(given, folder / "private")
+    bundle = Path(made["SSL_CERT_FILE"]).read_bytes()
+    assert [bundle.count(one) for one in (first, second, third)] == [1, 1, 1]
+    assert bundle.count(b"BEGIN CERTIFICATE") == 3
+    assert list(Path(made["SSL_CERT_DIR"]).iterdir()) == []
+
+
+def test_nothing_found_changes_nothing(folder: Path) -> None:
+    given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": str(folder / "private")}
+    assert put_together(given, folder / "private") == {}
+    assert list((folder / "private").iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_read_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate(folder / "one" / "a.pem")
+    closed = folder / "closed"
+    closed.mkdir()
+    iterdir = Path.iterdir
+
+    def refusing(path: Path) -> object:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": f"{closed}:{folder}/one"}
+    assert Path(put_together(given, folder / "private")["SSL_CERT_FILE"]).read_bytes().count(b"BEGIN") == 1

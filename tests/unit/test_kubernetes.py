@@ -1,0 +1,57 @@
+"""The Kubernetes examples, against the schemas of Kubernetes itself."""
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+from support import BUNDLE
+
+from imageporter.config.settings import SECRETS, VARIABLES
+
+EXAMPLES = sorted((BUNDLE / "examples" / "kubernetes").glob("*.yaml"))
+
+
+def documents(path: Path) -> list[Any]:
+    """The documents of a file, without the anchors."""
+    return list(YAML(typ="safe", pure=True).load_all(path.read_text()))
+
+
+def pods(path: Path) -> list[Any]:
+    """The pod specifications in a file."""
+    found = [document["spec"] for document in documents(path) if document["kind"] in {"CronJob", "Deployment"}]
+    return [spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"] for spec in found]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_kubernetes_takes_them(path: Path) -> None:
+    for document in documents(path):
+        kubernetes_validate.validate(document, "1.36", strict=True)
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(document | {"spce": {}}, "1.36", strict=True)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_they_are_strict_and_name_what_there_is(path: Path) -> None:
+    (pod,) = pods(path)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert {"requests", "limits"} <= container["resources"].keys()
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert {"/data", "/tmp"} <= mounts.keys()  # where a read-only root needs one
+        assert set(mounts.values()) <= volumes
+        known = {name.upper() for name in VARIABLES} | {f"{name.upper()}_FILE" for name in SECRETS}
+        names = {variable["name"] for variable in container["env"]}
+        assert names - known <= {"NAS_PASSWORD_FILE"}
+        # no secret in a variable
+        assert not names & {name.upper() for name in SECRETS}
+
+
+def test_there_is_a_cronjob_and_a_deployment() -> None:
+    kinds = [document["kind"] for path in EXAMPLES for document in documents(path)]
+    assert kinds == ["CronJob", "PersistentVolumeClaim", "Deployment", "Service"]

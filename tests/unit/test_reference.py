@@ -1,0 +1,154 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageporter.model.reference import parse, parse_host, shown
+
+SHA = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        ("busybox", "docker.io/library/busybox"),
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("docker.io/busybox", "docker.io/library/busybox"),
+        ("docker.io/library/busybox:latest", "docker.io/library/busybox:latest"),
+        ("index.docker.io/library/busybox", "docker.io/library/busybox"),
+        ("grafana/grafana", "docker.io/grafana/grafana"),
+        ("ghcr.io/a/b/c:v1", "ghcr.io/a/b/c:v1"),
+        ("Registry.Example.COM/app", "registry.example.com/app"),
+        ("localhost/app:1", "localhost/app:1"),
+        ("localhost:5000/app", "localhost:5000/app"),
+        ("127.0.0.1:5000/app", "127.0.0.1:5000/app"),
+        ("[::1]:5000/app:1", "[::1]:5000/app:1"),
+        ("REG:443/app", "reg:443/app"),
+        (f"busybox@{SHA}", f"docker.io/library/busybox@{SHA}"),
+        (f"quay.io/a/b:1@{SHA}", f"quay.io/a/b:1@{SHA}"),
+        ("ghcr.io/" + "a" * 247, "ghcr.io/" + "a" * 247),
+        ("a/b__c-d--e.f_g:" + "t" * 128, "docker.io/a/b__c-d--e.f_g:" + "t" * 128),
+    ],
+)
+def test_parse_normalises_and_prints_what_it_parses(text: str, normalised: str) -> None:
+    assert str(parse(text)) == normalised
+    assert parse(normalised) == parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty; write one, like host/repository:tag"),
+        (" busybox", "' busybox' begins or ends with white space; remove it"),
+        ("https://ghcr.io/a/b", "'https://ghcr.io/a/b' begins with a scheme; write host/repository:tag, without it"),
+        ("Busybox", "'Busybox' is not an image reference (host/repository:tag); a repository is written in small letters"),
+        ("ghcr.io/a//b", "'ghcr.io/a//b' is not an image reference (host/repository:tag)"),
+        ("ghcr.io/", "'ghcr.io/' is not an image reference (host/repository:tag)"),
+        ("a b", "'a b' is not an image reference (host/repository:tag)"),
+        ("busybox\n", "'busybox\\n' begins or ends with white space; remove it"),
+        ("a:b:c", "'a:b:c' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        ("a:", "'a:' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        ("a:" + "t" * 129, "'a:" + "t" * 129 + "' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        ("a@sha256:abc", "'a@sha256:abc' has a digest that is not sha256: and 64 hexadecimal digits"),
+        (
+            "0123456789abcdef" * 4,
+            "'" + "0123456789abcdef" * 4 + "' is an image ID, not a reference; write host/repository:tag",
+        ),
+        ("REG/app", "'REG' has neither a dot nor a port; write its whole name (docker.io for Docker Hub), or REG:443"),
+        ("ghcr.io/a", "'ghcr.io/a' has a repository of one letter, which crane does not take; give it a longer name"),
+        (
+            "busybox\uff1alatest",
+            "'busybox\uff1alatest' is not an image reference (host/repository:tag); "
+            "it has a letter or sign that no reference has, perhaps a full-width one like '\uff1a'",
+        ),
+        ("-a.io/app", "'-a.io' is not a registry; write its host alone, like docker.io or localhost:5000"),
+        ("ghcr.io/" + "a" * 248, "'ghcr.io/" + "a" * 32 + "'... is longer than 255 characters"),
+        ("a/" * 130 + "b", "'a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/'... is longer than 255 characters"),
+        (
+            "user:password@ghcr.io/a",
+            "'***@ghcr.io/a' has a digest that is not sha256: and 64 hexadecimal digits",
+        ),
+    ],
+)
+def test_parse_refuses_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        parse(text)
+
+
+def test_at_names_the_same_repository_by_digest_alone() -> None:
+    assert str(parse("ghcr.io/ab:1").at(SHA)) == f"ghcr.io/ab@{SHA}"
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("docker.io", "docker.io"), ("index.docker.io", "docker.io"), ("GHCR.io", "ghcr.io"), ("localhost", "localhost")],
+)
+def test_parse_host(text: str, host: str) -> None:
+    assert parse_host(text) == host
+
+
+@pytest.mark.parametrize("text", ["", "https://ghcr.io", "ghcr.io/", "ghcr.io/me", "a b", "myregistry", "a:b"])
+def test_parse_host_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is empty|is not a registry|neither a dot nor a port"):
+        parse_host(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("busybox", "busybox"),
+        ("me:secret@ghcr.io/a", "***@ghcr.io/a"),
+        ("https://me:sec/ret@ghcr.io/a", "https://***@ghcr.io/a"),
+        ("me:se@cret@ghcr.io/a", "***@ghcr.io/a"),
+        (f"me:secret@ghcr.io/a@{SHA}", f"***@ghcr.io/a@{SHA}"),
+        (f"host:5000/a@{SHA}", f"host:5000/a@{SHA}"),
+    ],
+)
+def test_shown_hides_a_password(text: str, safe: str) -> None:
+    assert shown(text) == safe
+
+
+# docker's grammar (distribution/reference, regexp.go), said once more as what may be generated
+host_names = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?){1,2}(:[0-9]{1,5})?\Z")
+components = st.from_regex(r"\A[a-z0-9]{2,6}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}\Z")
+paths = st.lists(components, min_size=1, max_size=4).map("/".join)
+tags = st.none() | st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}\Z")
+digests = st.none() | st.from_regex(r"\Asha256:[a-f0-9]{64}\Z")
+
+
+def written(host: str | None, path: str, tag: str | None, digest: str | None) -> str:
+    """A reference as a person writes it."""
+    return (f"{host}/" if host else "") + path + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+@given(host=host_names, path=paths, tag=tags, digest=digests)
+def test_whatever_dockers_grammar_allows_is_read_and_printed_as_it_was(
+    host: str, path: str, tag: str | None, digest: str | None
+) -> None:
+    text = written(host, path, tag, digest)
+    parsed = parse(text)
+    if host != "index.docker.io":
+        assert (parsed.host, parsed.tag, parsed.digest) == (host, tag, digest)
+    assert parse(str(parsed)) == parsed
+    assert str(parse(text.replace(host, host.upper(), 1))) == str(parsed)
+
+
+@given(path=paths, tag=tags, digest=digests)
+def test_all_spellings_of_docker_hub_are_one(path: str, tag: str | None, digest: str | None) -> None:
+    spellings = [written("docker.io", path, tag, digest), written("index.docker.io", path, tag, digest)]
+    if "/" not in path:
+        spellings.append(written("docker.io/library", path, tag, digest))
+    if "." not in path.partition("/")[0] or "/" not in path:
+        spellings.append(written(None, path, tag, digest))
+    assert len({parse(text) for text in spellings}) == 1
+
+
+@given(st.text(max_size=40) | st.text("abAB01.-_:/@ \n", max_size=40))
+def test_any_text_is_a_reference_or_a_reason(text: str) -> None:
+    """What is taken is taken again; nothing but ValueError is raised."""
+    try:
+        parsed = parse(text)
+    except ValueError:
+        return
+    assert parse(str(parsed)) == parsed
