@@ -1,13 +1,14 @@
-"""What crane's stderr means: its errors, typed."""
+"""Errors of registries, typed from an HTTP response or from crane's stderr."""
 
 import re
 from enum import Enum
+from typing import Self
 
-_STATUS = re.compile(r"unexpected status code (\d+)")
+LONGEST_DETAIL = 500  # characters: a registry may answer with a whole page
 
 
-class Kind(Enum):
-    """What an error of crane means for the image; the value is how a log line says it."""
+class ErrorKind(Enum):
+    """What an error means for an image. The value is the wording of log lines and reports."""
 
     NOT_FOUND = "not found"
     UNAUTHORIZED = "unauthorised"
@@ -18,58 +19,104 @@ class Kind(Enum):
     OTHER = "failed"
 
 
-PERMANENT = frozenset({Kind.NOT_FOUND, Kind.UNAUTHORIZED, Kind.DENIED})
+PERMANENT = frozenset({ErrorKind.NOT_FOUND, ErrorKind.UNAUTHORIZED, ErrorKind.DENIED})
+SERVER_ERRORS = range(500, 600)
 
-_STATUSES = {"401": Kind.UNAUTHORIZED, "403": Kind.DENIED, "404": Kind.NOT_FOUND, "429": Kind.RATE_LIMITED}
-# No answer at all: Go's words for the name, the connection and the certificate.
-_NO_ANSWER = re.compile(r": dial |: tls: |: x509: |: EOF\b|: proxyconnect |connection reset|to HTTPS client")
-# A code stands after ": " in crane's errors; within a URL (a tag may be DENIED) nothing does.
-_CODE = re.compile(r"(?:^|: )(TOOMANYREQUESTS|UNAUTHORIZED|DENIED|MANIFEST_UNKNOWN|NAME_UNKNOWN)\b")
-_CODES = {
-    "TOOMANYREQUESTS": Kind.RATE_LIMITED,
-    "UNAUTHORIZED": Kind.UNAUTHORIZED,
-    "DENIED": Kind.DENIED,
-    "MANIFEST_UNKNOWN": Kind.NOT_FOUND,
-    "NAME_UNKNOWN": Kind.NOT_FOUND,
+_KIND_OF_STATUS = {
+    401: ErrorKind.UNAUTHORIZED,
+    403: ErrorKind.DENIED,
+    404: ErrorKind.NOT_FOUND,
+    429: ErrorKind.RATE_LIMITED,
 }
+_STATUS = re.compile(r"unexpected status code (\d{3})")
+# crane joins the errors of its attempts (HTTPS, then plain HTTP) with "; ".
+_ATTEMPT = re.compile(r"; (?=[A-Z][A-Za-z]+ \"?https?://)")
+# The connection failed: Go's wording for the name, the connection and the certificate.
+_NO_RESPONSE = re.compile(r": dial |: tls: |: x509: |: EOF\b|: proxyconnect |connection reset|to HTTPS client")
+# In crane's errors a code follows ": "; in a URL (a tag may be named DENIED) it does not.
+_CODE = re.compile(r"(?:^|: )(TOOMANYREQUESTS|UNAUTHORIZED|DENIED|MANIFEST_UNKNOWN|NAME_UNKNOWN)\b")
+_KIND_OF_CODE = {
+    "TOOMANYREQUESTS": ErrorKind.RATE_LIMITED,
+    "UNAUTHORIZED": ErrorKind.UNAUTHORIZED,
+    "DENIED": ErrorKind.DENIED,
+    "MANIFEST_UNKNOWN": ErrorKind.NOT_FOUND,
+    "NAME_UNKNOWN": ErrorKind.NOT_FOUND,
+}
+_HEAD_NOTE = " (HEAD responses have no body, use GET for details)"
+_NO_MORE_PROCESSES = ("Resource temporarily unavailable", "new OS thread", "can't start new thread")
 
 
-class CraneError(Exception):
-    """A crane call that did not succeed. The text is one line: `source not found: GET ...`.
+class RegistryError(Exception):
+    """A failed request to a registry. The text is one line: `source not found: GET https://...`.
 
-    `host` is the registry that it is about; None where crane does not say.
+    `subject` is what failed (`source`, `target`, `copy`, `login`) and `detail` the registry's or crane's text. `host` is
+    the registry at fault, or None if crane does not name it. `status` is the HTTP status, if there was a response, and
+    `retry_after` the registry's `Retry-After` in seconds.
     """
 
-    def __init__(self, subject: str, kind: Kind, words: str, host: str | None = None) -> None:
+    def __init__(
+        self,
+        subject: str,
+        kind: ErrorKind,
+        detail: str,
+        host: str | None = None,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.subject = subject
         self.kind = kind
-        self.words = words
+        self.detail = detail
         self.host = host
-        super().__init__(f"{subject} {kind.value}: {words}")
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(f"{subject} {kind.value}: {detail}")
+
+    @classmethod
+    def from_response(cls, subject: str, request: str, host: str, status: int, retry_after: float | None = None) -> Self:
+        """Return the error of an HTTP response to `request` (`HEAD https://...`)."""
+        kind = _KIND_OF_STATUS.get(status, ErrorKind.OTHER)
+        detail = f"{request}: unexpected status code {status}"
+        return cls(subject, kind, detail, host, status=status, retry_after=retry_after)
+
+    @classmethod
+    def from_crane_stderr(cls, subject: str, stderr: str, exit_code: int) -> Self:
+        """Return the error that crane printed to `stderr` before it exited with `exit_code`."""
+        detail = process_limit_advice(stderr) or _error_line(stderr) or f"crane exited with {exit_code}"
+        # The last attempt decides: for plain HTTP crane reports its HTTPS attempt first.
+        attempt = _ATTEMPT.split(detail)[-1]
+        status = _STATUS.search(attempt)
+        return cls(subject, _kind_of(attempt, status), detail, status=int(status[1]) if status else None)
 
     @property
-    def permanent(self) -> bool:
-        """Whether trying again cannot help."""
+    def is_permanent(self) -> bool:
+        """Whether another attempt cannot help."""
         return self.kind in PERMANENT
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the registry itself is in trouble: it cannot be reached, does not respond, or answers 5xx."""
+        return self.kind in {ErrorKind.UNREACHABLE, ErrorKind.TIMED_OUT} or self.status in SERVER_ERRORS
 
-def crowded(told: str) -> str:
-    """What to say where Python, sh or Go has `told` that no process or thread is to be had (EAGAIN); else nothing."""
-    if not any(sign in told for sign in ("Resource temporarily unavailable", "new OS thread", "can't start new thread")):
+
+def process_limit_advice(text: str) -> str:
+    """Return what to do if `text` (of Python, sh or Go) means that no process or thread can be started (EAGAIN); else ""."""
+    if not any(sign in text for sign in _NO_MORE_PROCESSES):
         return ""
     return "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"
 
 
-def error_words(stderr: str) -> str:
-    """The words of crane's `Error:` line, with what a registry's answer may add; what stands before is noise."""
-    return re.split(r"^Error: ", stderr.strip(), maxsplit=1, flags=re.MULTILINE)[-1]
+def _error_line(stderr: str) -> str:
+    """Return crane's `Error:` line and what follows it (a registry's body may span lines); what precedes it is noise."""
+    line = re.split(r"^Error: ", stderr.strip(), maxsplit=1, flags=re.MULTILINE)[-1]
+    return line.replace(_HEAD_NOTE, "")
 
 
-def kind_of(words: str) -> Kind:
-    """What an error means. A status that crane did not expect decides, since its body may say anything."""
-    status = _STATUS.search(words)
-    if _NO_ANSWER.search(words[: status.start()] if status else words):
-        return Kind.UNREACHABLE
+def _kind_of(attempt: str, status: "re.Match[str] | None") -> ErrorKind:
+    """Return the kind of one failed attempt. A status that crane did not expect decides, since a body may say anything."""
+    if _NO_RESPONSE.search(attempt[: status.start()] if status else attempt):
+        return ErrorKind.UNREACHABLE
     if status:
-        return _STATUSES.get(status[1], Kind.OTHER)
-    code = _CODE.search(words)
-    return _CODES[code[1]] if code else Kind.OTHER
+        return _KIND_OF_STATUS.get(int(status[1]), ErrorKind.OTHER)
+    code = _CODE.search(attempt)
+    return _KIND_OF_CODE[code[1]] if code else ErrorKind.OTHER

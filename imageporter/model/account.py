@@ -1,0 +1,46 @@
+"""Accounts: which username and password a reference is looked up with, and which registries may be insecure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from imageporter.model.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The settings of `prefix`: a registry (a normalised host), or a part of one (`host/namespace`).
+
+    `username` and `password` are both None if the entry only sets `insecure`.
+    """
+
+    prefix: str
+    username: str | None
+    password: str | None = field(repr=False)
+    insecure: bool = False
+
+    @property
+    def host(self) -> str:
+        """The registry that the account belongs to."""
+        return self.prefix.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """All accounts, by prefix."""
+
+    by_prefix: Mapping[str, Account]
+
+    def find(self, image: Reference) -> Account | None:
+        """Return the account with the longest prefix that covers `image`, on path boundaries; None means anonymous access."""
+        prefix = image.repository
+        while prefix not in self.by_prefix and "/" in prefix:
+            prefix = prefix.rpartition("/")[0]
+        return self.by_prefix.get(prefix)
+
+    def is_insecure(self, image: Reference) -> bool:
+        """Return whether `image` may be reached without TLS, or with an unknown certificate."""
+        account = self.find(image)
+        return account is not None and account.insecure
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self.by_prefix.values())
