@@ -1,18 +1,19 @@
-"""The accounts, of both formats -> Accounts: which username and password a reference gets, and which may be insecure."""
+"""The accounts file, in both formats, read into Accounts."""
 
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
-from imageporter.config.configuration import files
+from imageporter.config import files
+from imageporter.config.files import Location
+from imageporter.config.settings import read_secret
 from imageporter.model import reference
-from imageporter.model.reference import Reference
-from imageporter.config.settings import secret_variable
+from imageporter.model.account import Account, Accounts
+from imageporter.system.errors import Problems
 
 STEMS = ("accounts", "auth")
 
@@ -27,12 +28,12 @@ def _is_prefix(text: object) -> bool:
 
 
 def _prefix(text: str) -> str:
-    if not _is_prefix(text):  # the words of parse_prefix quote the text, which may hold a password that slipped there
+    if not _is_prefix(text):  # parse_prefix would quote the text, which may be a misplaced password
         raise ValueError("is not a registry; write its host, like docker.io or localhost:5000, or host/namespace")
     return text
 
 
-def _sendable(name: str, text: str) -> str:
+def _require_sendable(name: str, text: str) -> str:
     if not text:
         raise ValueError(f"is empty; give a {name}, or remove the account")
     if name == "username" and ":" in text:
@@ -43,141 +44,109 @@ def _sendable(name: str, text: str) -> str:
 
 
 def _username(text: str) -> str:
-    return _sendable("username", text)
+    return _require_sendable("username", text)
 
 
 def _password(secret: SecretStr) -> SecretStr:
-    _sendable("password", secret.get_secret_value())
+    _require_sendable("password", secret.get_secret_value())
     return secret
 
 
-class Entry(BaseModel):
-    """What an account is, in either format."""
+class Credentials(BaseModel):
+    """The keys of an account in either format."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     username: Annotated[str, AfterValidator(_username)] | None = Field(None, description="$NAME takes it from the environment")
     password: Annotated[SecretStr, AfterValidator(_password)] | None = Field(None, description="likewise")
-    insecure: bool = Field(default=False, description="without TLS, or with a certificate that nobody knows")
+    insecure: bool = Field(default=False, description="without TLS, or with an unknown certificate")
 
 
-class Row(Entry):
+class AccountEntry(Credentials):
     registry: Annotated[str, AfterValidator(_prefix)] = Field(description="a host, like docker.io, or host/namespace")
 
 
 _LIST = TypeAdapter(list[Any])
 _MAP = TypeAdapter(dict[Annotated[str, AfterValidator(_prefix)], Any])
-_ROW = TypeAdapter(Row)
-_ENTRY = TypeAdapter(Entry)
-SCHEMA: TypeAdapter[Any] = TypeAdapter(list[Row] | dict[str, Entry])
+_ENTRY = TypeAdapter(AccountEntry)
+_CREDENTIALS = TypeAdapter(Credentials)
+JSON_SCHEMA: TypeAdapter[Any] = TypeAdapter(list[AccountEntry] | dict[str, Credentials])
 KEYS = ("registry", "username", "password", "insecure")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What applies to `prefix`, a registry (a normalised host) or a part of one (`host/namespace`).
-
-    `username` and `password` are both None where there is no account, but only `insecure`.
-    """
-
-    prefix: str
-    username: str | None
-    password: str | None = field(repr=False)
-    insecure: bool = False
-
-    @property
-    def host(self) -> str:
-        """The registry that the account is for."""
-        return self.prefix.partition("/")[0]
+def find_accounts_file() -> Path | None:
+    """Return the accounts file of the working directory, or None."""
+    return files.find_file(STEMS)
 
 
-@dataclass(frozen=True)
-class Accounts:
-    """All accounts, by prefix."""
-
-    by_prefix: Mapping[str, Account]
-
-    def of(self, image: Reference) -> Account | None:
-        """The account of the longest prefix that covers `image`, on path borders; None for anonymous access."""
-        prefix = image.repository
-        while prefix not in self.by_prefix and "/" in prefix:
-            prefix = prefix.rpartition("/")[0]
-        return self.by_prefix.get(prefix)
-
-    def __iter__(self) -> Iterator[Account]:
-        return iter(self.by_prefix.values())
+def load_accounts(path: Path, problems: Problems, environ: Mapping[str, str]) -> Accounts:
+    """Read the accounts file `path`; see `validate_accounts`."""
+    data = files.load_file(path, problems, shown=frozenset(KEYS))
+    return Accounts({}) if data is files.UNREADABLE else validate_accounts(data, Location(path), problems, environ)
 
 
-def find() -> Path | None:
-    """The accounts file of the working directory, or None."""
-    return files.find(STEMS)
+def validate_accounts(data: Any, location: Location, problems: Problems, environ: Mapping[str, str]) -> Accounts:
+    """Return the accounts in `data`, found at `location`: a list of `{registry, ...}`, or a map `{registry: {...}}`.
 
-
-def read(path: Path, mistakes: list[str], environ: Mapping[str, str]) -> Accounts:
-    """Read the accounts file `path`; see `check`."""
-    data = files.load(path, mistakes, shown=frozenset(KEYS))
-    return Accounts({}) if data is files.UNREADABLE else check(data, files.Place(path), mistakes, environ)
-
-
-def check(data: Any, place: files.Place, mistakes: list[str], environ: Mapping[str, str]) -> Accounts:
-    """The accounts in `data`, which stands at `place`: a list of `{registry, ...}`, or a map `{registry: {...}}`.
-
-    `$NAME` and `${NAME}` in a username or password come from `environ`, `$$` is a dollar sign. What is
-    wrong is added to `mistakes`, and never shows a value.
+    `$NAME` and `${NAME}` in a username or password are taken from `environ`; `$$` is a dollar sign. Mistakes are added to
+    `problems`, which never show a value.
     """
     found: dict[str, Account] = {}
-    first: dict[str, files.Place] = {}
-    for where, written, entry in _entries(data, place, mistakes):
+    first: dict[str, Location] = {}
+    for where, written, entry in _entries(data, location, problems):
         prefix = reference.parse_prefix(written)
         if (earlier := first.setdefault(prefix, where)) is not where:
             named = where["registry"] if isinstance(data, list) else where
-            mistakes.append(f"{named}: {prefix} has an account at {earlier.inside} already; keep one")
-        found[prefix] = _account(prefix, entry, where, mistakes, environ)
+            problems.add(named, f"{prefix} has an account at {earlier.inside} already; keep one")
+        found[prefix] = _account(prefix, entry, where, problems, environ)
     return Accounts(found)
 
 
-def _entries(data: Any, place: files.Place, mistakes: list[str]) -> Iterator[tuple[files.Place, str, Entry]]:
-    """The entries of either format that are right in themselves, each with its place and its registry as written."""
+def _entries(data: Any, location: Location, problems: Problems) -> Iterator[tuple[Location, str, Credentials]]:
+    """Yield the valid entries of either format, each with its location and its registry as written."""
     if isinstance(data, dict):
         shown = frozenset(KEYS).union(key for key in data if _is_prefix(key))
-        for key, value in (files.check(_MAP, data, place, mistakes, (), shown) or {}).items():
-            if entry := files.check(_ENTRY, value, place[key], mistakes, KEYS[1:], shown):
-                yield place[key], key, entry
+        for key, value in (files.validate(_MAP, data, location, problems, (), shown) or {}).items():
+            if credentials := files.validate(_CREDENTIALS, value, location[key], problems, KEYS[1:], shown):
+                yield location[key], key, credentials
         return
-    rows = files.check(_LIST, data, place, mistakes, (), frozenset())
+    rows = files.validate(_LIST, data, location, problems, (), frozenset())
     for index, value in enumerate(rows or []):
-        if row := files.check(_ROW, value, place[index], mistakes, KEYS, frozenset(KEYS)):
-            yield place[index], row.registry, row
+        if entry := files.validate(_ENTRY, value, location[index], problems, KEYS, frozenset(KEYS)):
+            yield location[index], entry.registry, entry
 
 
-def _account(prefix: str, entry: Entry, where: files.Place, mistakes: list[str], environ: Mapping[str, str]) -> Account:
-    given = {"username": entry.username, "password": entry.password.get_secret_value() if entry.password else None}
+def _account(
+    prefix: str, credentials: Credentials, where: Location, problems: Problems, environ: Mapping[str, str]
+) -> Account:
+    password = credentials.password.get_secret_value() if credentials.password else None
     values: dict[str, str | None] = {}
-    for name, text in given.items():
+    for name, text in (("username", credentials.username), ("password", password)):
         try:
-            values[name] = None if text is None else _sendable(name, expanded(text, environ))
+            values[name] = None if text is None else _require_sendable(name, expand_variables(text, environ))
         except ValueError as error:
             values[name] = ""
-            mistakes.append(f"{where[name]}: {error}")
+            problems.add(where[name], str(error))
     missing = [name for name, value in values.items() if value is None]
-    if len(missing) == 1 or (missing and not entry.insecure):
-        mistakes.extend(f"{where[name]}: is missing; add it" for name in missing)
-    return Account(prefix, values["username"], values["password"], entry.insecure)
+    if len(missing) == 1 or (missing and not credentials.insecure):
+        for name in missing:
+            problems.add(where[name], "is missing; add it")
+    return Account(prefix, values["username"], values["password"], credentials.insecure)
 
 
-def expanded(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with the variables `$NAME` and `${NAME}` in it, from `environ`. Raises ValueError where one is not set."""
+def expand_variables(text: str, environ: Mapping[str, str]) -> str:
+    """Return `text` with its variables `$NAME` and `${NAME}` taken from `environ`. Raises ValueError if one is not set."""
 
     def value(found: re.Match[str]) -> str:
         name = found["braced"] or found["bare"]
         if name is None:
             return "$"
         try:
-            known = secret_variable(name, environ)
+            known = read_secret(name, environ)
         except ValueError as error:
             raise ValueError(f"names {name}, but {error}") from None
         if known is None:
-            # `$Name`, or a name amid other text, may be a piece of a password.
+            # `$Name`, or a name in the middle of other text, may be a part of a password.
             what = name if found[0] == text and (found["braced"] or name.isupper()) else "a variable"
             raise ValueError(f"names {what}, which is not set; set it, or write $$ for a dollar sign")
         return known

@@ -1,4 +1,4 @@
-"""Which files the settings mean, and what stands in them: two files, or one for both."""
+"""Which files the settings name or the working directory holds, and their content: two files, or one for both."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,17 +8,17 @@ from typing import Any
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from imageporter.config.configuration import accounts_file
-from imageporter.config.configuration import files
-from imageporter.model import rule
-from imageporter.config.configuration import sync_file
-from imageporter.config.accounts_file import Accounts
-from imageporter.hook.routes import Row
+from imageporter.config import accounts_file, files, images_file, sync_file
+from imageporter.config.files import Location
+from imageporter.config.settings import Settings, process_environ, with_file_values
+from imageporter.config.sync_file import Sync, SyncFile
+from imageporter.model.account import Accounts
+from imageporter.model.push_route import PushRoute
 from imageporter.model.rule import Rule
-from imageporter.config.settings import Settings, process_environ, with_file
-from imageporter.config.sync_file import SYNC_VALUES, Sync, SyncFile
+from imageporter.system.errors import Problems
 
 STEMS = ("config",)
+SYNC_VALUES = ("routineNum", "retryCount", "interval")
 
 
 class _Combined(BaseModel):
@@ -32,113 +32,110 @@ class _Combined(BaseModel):
 
 
 class _Whole(_Combined):
-    """The same with its parts, for the schema."""
+    """The same with its parts, for the JSON Schema."""
 
-    auth: dict[str, accounts.Entry] | list[accounts.Row] = {}
-    images: dict[str, rules.Targets] | list[rules.Row]
+    auth: dict[str, accounts_file.Credentials] | list[accounts_file.AccountEntry] = {}
+    images: dict[str, images_file.Targets] | list[images_file.ImageEntry]
 
 
-SCHEMA: TypeAdapter[Any] = TypeAdapter(_Whole)
+JSON_SCHEMA: TypeAdapter[Any] = TypeAdapter(_Whole)
 _COMBINED = TypeAdapter(_Combined)
 
 
 @dataclass(frozen=True)
-class Config:
-    """What the files say, and the settings with what they add; `rows` are those of `registry.reg`."""
+class Configuration:
+    """The content of the files, and the settings completed by them. `routes` are the rows of `registry.reg`."""
 
     settings: Settings
     accounts: Accounts = field(default_factory=lambda: Accounts({}))
     rules: tuple[Rule, ...] = ()
-    rows: tuple[Row, ...] = ()
+    routes: tuple[PushRoute, ...] = ()
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts are wanted: what nobody needs is not read, and has no mistakes."""
+    """Which parts are needed. The others are not read, so mistakes in them do not matter."""
 
     accounts: bool = True
     images: bool = True
-    hooks_account: bool = False
+    hook_account: bool = False
 
     @property
     def environ(self) -> Mapping[str, str] | None:
-        """Where the hook's account gets its variables from, if it is wanted."""
-        return process_environ() if self.hooks_account else None
+        """Where the hook's account takes its variables from, if it is needed."""
+        return process_environ() if self.hook_account else None
 
 
-OF_THE_HOOK = Parts(accounts=False, hooks_account=True)
+FOR_HOOK = Parts(accounts=False, hook_account=True)
 
 
-def read(settings: Settings, mistakes: list[str], parts: Parts = Parts()) -> Config:
-    """Read the files that `settings` name, or that are found; every mistake in them is added to `mistakes`.
+def load_configuration(settings: Settings, problems: Problems, parts: Parts = Parts()) -> Configuration:
+    """Read the files that `settings` name, or that the working directory holds. Mistakes are added to `problems`.
 
-    `config.*` is looked for where no images file is named or found. Where `registry.reg` says where pushes go, an
-    images file is not needed.
+    `config.*` is searched if no images file is named or found. No images file is needed if `registry.reg` says where pushes
+    go.
     """
     config_file = settings.config_file
-    if config_file is None and settings.images_file is None and rules.find() is None:
-        config_file = files.find(STEMS)
+    if config_file is None and settings.images_file is None and images_file.find_images_file() is None:
+        config_file = files.find_file(STEMS)
     found = SyncFile({})
-    sync_path = files.find((sync_file.STEM,))
+    sync_path = files.find_file((sync_file.STEM,))
     if sync_path is not None and sync_path != config_file:
-        data = files.load(sync_path, mistakes, shown=frozenset())
+        data = files.load_file(sync_path, problems, shown=frozenset())
         if data is not files.UNREADABLE:
-            found = sync_file.check(data, files.Place(sync_path), mistakes, parts.environ)
+            found = sync_file.validate_sync_file(data, Location(sync_path), problems, parts.environ)
     if config_file is None:
-        return _apart(settings, found, mistakes, parts)
-    data = files.load(config_file, mistakes, shown=frozenset(_Combined.model_fields))
+        return _load_two_files(settings, found, problems, parts)
+    data = files.load_file(config_file, problems, shown=frozenset(_Combined.model_fields))
     if data is files.UNREADABLE:
-        return Config(settings)
-    if isinstance(data, dict) and sync_file.is_one(data):
-        found = sync_file.check(data, files.Place(config_file), mistakes, parts.environ)
-        return _apart(settings, found, mistakes, parts)
-    combined = _combined(data, config_file, with_file(settings, found.values), mistakes, parts)
-    return replace(combined, rows=found.rows)
+        return Configuration(settings)
+    if isinstance(data, dict) and sync_file.is_sync_file(data):
+        found = sync_file.validate_sync_file(data, Location(config_file), problems, parts.environ)
+        return _load_two_files(settings, found, problems, parts)
+    combined = _validate_combined(data, config_file, with_file_values(settings, found.values), problems, parts)
+    return replace(combined, routes=found.routes)
 
 
-def candidates(settings: Settings) -> Iterator[Path]:
-    """The files that `read` may read for the images."""
+def watched_files(settings: Settings) -> Iterator[Path]:
+    """Yield the files that `load_configuration` may read for the images and the routes."""
     yield from (path for path in (settings.config_file, settings.images_file) if path is not None)
-    yield from files.candidates((*STEMS, *rules.STEMS, sync_file.STEM))
+    yield from files.candidates((*STEMS, *images_file.STEMS, sync_file.STEM))
 
 
-def _apart(settings: Settings, found: SyncFile, mistakes: list[str], parts: Parts) -> Config:
-    """Accounts and images from a file each."""
-    known = _accounts(settings, mistakes) if parts.accounts else Accounts({})
-    path = settings.images_file or rules.find() or (None if found.rows else Path("images.json"))
-    wanted = rules.read(path, mistakes) if path and parts.images else ()
-    return Config(with_file(settings, found.values), known, wanted, found.rows)
+def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, parts: Parts) -> Configuration:
+    """Read accounts and images from a file each."""
+    accounts = _load_accounts(settings, problems) if parts.accounts else Accounts({})
+    path = settings.images_file or images_file.find_images_file() or (None if found.routes else Path("images.json"))
+    rules = images_file.load_images(path, problems) if path and parts.images else ()
+    return Configuration(with_file_values(settings, found.values), accounts, rules, found.routes)
 
 
-def _accounts(settings: Settings, mistakes: list[str]) -> Accounts:
-    """The accounts from a file of their own."""
-    path = settings.accounts_file or accounts.find()
+def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
+    path = settings.accounts_file or accounts_file.find_accounts_file()
     if path is None:
-        # A run over the queue, which comes every few minutes and mostly finds nothing, need not say it each time.
-        level = "DEBUG" if settings.queue else "WARNING"
-        logger.log(level, "no accounts file here: every registry is asked without a password")
+        # A queue run starts every few minutes and mostly finds nothing: it need not repeat this.
+        level = "DEBUG" if settings.queue_only else "WARNING"
+        logger.log(level, "no accounts file found: all registries are accessed anonymously")
         return Accounts({})
-    return accounts.read(path, mistakes, process_environ())
+    return accounts_file.load_accounts(path, problems, process_environ())
 
 
-def _combined(data: Any, path: Path, settings: Settings, mistakes: list[str], parts: Parts) -> Config:
-    """Accounts and images from `data`, the content of `path`."""
-    place = files.Place(path)
+def _validate_combined(data: Any, path: Path, settings: Settings, problems: Problems, parts: Parts) -> Configuration:
+    """Return the accounts and images in `data`, the content of `path`."""
+    location = Location(path)
     keys = tuple(_Combined.model_fields)
-    combined = files.check(_COMBINED, data, place, mistakes, keys, shown=frozenset({*keys, *SYNC_VALUES}))
+    combined = files.validate(_COMBINED, data, location, problems, keys, shown=frozenset({*keys, *SYNC_VALUES}))
     if combined is None:
-        return Config(settings)
-    given_twice = [("IMAGES_FILE", settings.images_file)]
-    given_twice += [("ACCOUNTS_FILE", settings.accounts_file)] if combined.auth is not None else []
-    mistakes.extend(
-        f"{name}: {str(other)!r} is given beside {path}, which holds the same; give one or the other"
-        for name, other in given_twice
-        if other is not None
-    )
-    known = Accounts({})
+        return Configuration(settings)
+    others = [("IMAGES_FILE", settings.images_file)]
+    others += [("ACCOUNTS_FILE", settings.accounts_file)] if combined.auth is not None else []
+    for name, other in others:
+        if other is not None:
+            problems.add(name, f"{str(other)!r} is given beside {path}, which holds the same; give one or the other")
+    accounts = Accounts({})
     if parts.accounts and combined.auth is None:
-        known = _accounts(settings, mistakes)
+        accounts = _load_accounts(settings, problems)
     elif parts.accounts:
-        known = accounts.check(combined.auth, place["auth"], mistakes, process_environ())
-    wanted = rules.check(combined.images, place["images"], mistakes) if parts.images else ()
-    return Config(with_file(settings, combined.sync.values()), known, wanted)
+        accounts = accounts_file.validate_accounts(combined.auth, location["auth"], problems, process_environ())
+    rules = images_file.validate_images(combined.images, location["images"], problems) if parts.images else ()
+    return Configuration(with_file_values(settings, combined.sync.values()), accounts, rules)

@@ -1,19 +1,21 @@
-"""`make schema`: JSON Schemas of the accounts and images files, from the models that read them, for editors."""
+"""JSON Schemas of the files, for editors, generated from the models that validate them (`make schema`)."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from imageporter.config.configuration import accounts_file
-from imageporter.config.configuration import configuration
-from imageporter.model import rule
+from imageporter.config import accounts_file, configuration, images_file
 
-SCHEMAS = {"accounts": accounts.SCHEMA, "images": rules.SCHEMA, "config": config.SCHEMA}
+SCHEMAS = {
+    "accounts": accounts_file.JSON_SCHEMA,
+    "images": images_file.JSON_SCHEMA,
+    "config": configuration.JSON_SCHEMA,
+}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The schema of each file, by its name."""
+    """Return the schema of each file, by its name."""
     return {
         name: {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"ImagePorter's {name} file"}
         | shape.json_schema(by_alias=True)
@@ -22,7 +24,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def main(folder: Path) -> None:
-    """Write them into `folder`, as `accounts.schema.json` and so on."""
+    """Write the schemas into `folder`, as `accounts.schema.json` and so on."""
     folder.mkdir(exist_ok=True)
     for name, schema in schemas().items():
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")

@@ -1,29 +1,30 @@
-"""The env-var contract, and the flags that win over it -> Settings. The only reader of `os.environ`."""
+"""The environment variables of the contract, read into Settings. The only module that reads `os.environ`."""
 
-import argparse
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+if TYPE_CHECKING:
+    from imageporter.system.errors import Problems
 
-BUNDLE = Path(__file__).resolve().parent.parent
-LONGEST_WAIT = 366 * 24 * 3600
-MOST_AT_ONCE = 256
-MOST_RETRIES = 1000
-MOST_QUEUED = 1_000_000
-HELP = "{}\nSettings are environment variables, all in `sync.py --help`.\n"
-EXIT_CODES = """
-
-exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,
-75 another pass is running, 130 and 143 interrupted (SIGINT, SIGTERM)"""
+LONGEST_WAIT = 366 * 24 * 3600  # seconds
+MAX_CONCURRENCY = 256
+MAX_RETRIES = 1000
+MAX_QUEUE_LIMIT = 1_000_000
 
 
-def _flag(text: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret value, which no repr, log line or traceback shows."""
+
+    value: str = field(repr=False)
+
+
+def _boolean(text: str) -> bool:
     word = text.strip().lower()
     if word not in {"true", "1", "yes", "false", "0", "no"}:
         raise ValueError(f"{text!r} is neither true nor false; write true or false (1, 0, yes and no are fine too)")
@@ -40,13 +41,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _above_zero(seconds: float) -> float:
+def _time_limit(text: str) -> float:
+    seconds = _seconds(text)
     if seconds == 0:
         raise ValueError("'0' would end every call at once; write a number of seconds above 0")
     return seconds
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
     def validate(text: str) -> int:
         digits = text.strip()
         if not (digits.isascii() and digits.isdecimal() and len(digits) < 10 and least <= int(digits) <= most):
@@ -75,7 +77,9 @@ def _path(text: str) -> Path:
         raise ValueError(f"{text!r} begins with the home of a user who does not exist") from None
 
 
-def _zone(text: str) -> str:
+def _time_zone(text: str) -> str:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 (slow to import, and TZ is rarely set on a bare host)
+
     try:
         ZoneInfo(text)
     except (OSError, ValueError, LookupError):
@@ -101,104 +105,142 @@ def _listen(text: str) -> str:
     return f"{host or '0.0.0.0'}:{int(port)}"  # noqa: S104 (the user's choice)
 
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Limit = Annotated[Seconds, AfterValidator(_above_zero)]
-Width = Annotated[int, BeforeValidator(_whole(1, MOST_AT_ONCE))]
-Place = Annotated[Path, BeforeValidator(_path)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Cron = Annotated[str, AfterValidator(_cron)]
-CronOrNothing = Annotated[str, AfterValidator(_cron_or_nothing)]
-Listen = Annotated[str, AfterValidator(_listen)]
-Count = Annotated[int, BeforeValidator(_whole(1, MOST_QUEUED))]
-Rate = Annotated[int, BeforeValidator(_whole(0, MOST_QUEUED))]
-Retries = Annotated[int, BeforeValidator(_whole(0, MOST_RETRIES))]
-Level = Annotated[str, AfterValidator(_one_of("DEBUG", "INFO", "WARNING", "ERROR"))]
-Format = Annotated[str, AfterValidator(_one_of("text", "json"))]
+def _text(text: str) -> str:
+    return text
 
 
-class Settings(BaseModel):
-    """The contract: each field is the variable of that name in capitals."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tz: Zone | None = Field(None, description="time zone of CRON and of the logs (the machine's, where not set)")
-    cron: Cron = Field("0 0 * * *", description="when to sync, as supercronic takes it")
-    run_once: Flag = Field(default=False, description="one pass at once, then exit with its code")
-    dry_run: Flag = Field(default=False, description="compare, say what would be copied, copy nothing")
-    sleep_time: Seconds = Field(5, description="seconds to wait after an image was copied")
-    retry_delay_time: Seconds = Field(5, description="seconds between attempts at one image")
-    retries: Retries = Field(2, description="further attempts after the first")
-    jobs: Width = Field(4, description="copies at once")
-    probes: Width = Field(16, description="digest look-ups at once")
-    copy_timeout: Limit = Field(3600, description="seconds after which a copy is ended and counts as failed")
-    probe_timeout: Limit = Field(60, description="seconds after which a look-up is ended and counts as failed")
-    trust_records: Seconds = Field(0, description="seconds for which a verified target is believed without asking it; 0: ask")
-    config_file: Place | None = Field(None, description="accounts and images in one file (config.json, .yaml, .yml)")
-    accounts_file: Place | None = Field(None, description="the accounts (accounts.json, .yaml, .yml, then auth.*)")
-    images_file: Place | None = Field(None, description="the images (images.json, .yaml, .yml)")
-    data_dir: Place = Field(Path("data"), description="where the lock, the records and report.json are kept")
-    log_level: Level = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    log_format: Format = Field("text", description="text or json")
-    no_color: Annotated[bool, BeforeValidator(bool)] = Field(default=False, description="anything: no colours on a terminal")
-    crane: str | None = Field(None, description="the crane to use (the one make built, else the one on PATH)")
-    supercronic: str | None = Field(None, description="likewise for supercronic")
-    hook_listen: Listen = Field("0.0.0.0:8080", description="where the hook listens")
-    hook_username: SecretStr | None = Field(None, description="who may call the hook, with HOOK_PASSWORD")
-    hook_password: SecretStr | None = Field(None, description="the password of HOOK_USERNAME")
-    hook_token: SecretStr | None = Field(
-        None, description="for callers without a password: in a path or header, or GitHub's secret"
-    )
-    hook_cron: CronOrNothing = Field("*/10 * * * *", description="when what was hooked is synced; empty: with each full pass")
-    hook_snapshots: Flag = Field(default=False, description="take tags that begin or end with SNAPSHOT too")
-    hook_queue: Count = Field(10_000, description="images that may wait; then callers get 503")
-    hook_rate: Rate = Field(100, description="calls a second from one address, ten seconds' worth at once; 0: any")
-    alive_file: Place | None = Field(None, description="a file that a service touches each minute, for health checks")
-    queue: Flag = Field(default=False, description="sync only what was hooked")
+def _is_set(text: str) -> bool:
+    return bool(text)
 
 
-VARIABLES = tuple(name for name in Settings.model_fields if name != "queue")  # which is a flag alone
-SECRETS = tuple(name for name in VARIABLES if name in {"hook_username", "hook_password", "hook_token"})
+_CONCURRENCY = _whole_number(1, MAX_CONCURRENCY)
 
 
-def load(argv: Sequence[str], mistakes: list[str], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the flags `argv` and the variables `environ`.
+def _setting(default: Any, parse: Callable[[str], Any], description: str, variable: str = "") -> Any:
+    """Declare a setting: its default, the function that reads its text, and what `--help` says about it."""
+    return field(default=default, metadata={"parse": parse, "description": description, "variable": variable})
 
-    What is wrong is added to `mistakes`, one line each that begins with the variable or the flag;
-    its default stands in, so that the files can be checked in the same run. `--help` and flags that
-    are not known end the program as argparse does (0 and 2).
+
+@dataclass(frozen=True)
+class Settings:
+    """The contract: each field is the variable of the same name in capitals, unless it names another.
+
+    `given` are the fields that a flag or the environment has set.
     """
-    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
-    given: dict[str, Any] = {name: environ[name.upper()] for name in VARIABLES if name.upper() in environ} | flags
-    for name in SECRETS:
+
+    tz: str | None = _setting(None, _time_zone, "time zone of CRON and of the logs (default: the machine's)")
+    cron: str = _setting("0 0 * * *", _cron, "when to sync; anything supercronic accepts")
+    run_once: bool = _setting(False, _boolean, "run one pass immediately, then exit with its code")
+    dry_run: bool = _setting(False, _boolean, "compare and report what would be copied; copy nothing")
+    sleep_time: float = _setting(5, _seconds, "seconds to wait after copying an image")
+    retry_delay_time: float = _setting(5, _seconds, "seconds between attempts for one image")
+    retries: int = _setting(2, _whole_number(0, MAX_RETRIES), "further attempts after the first")
+    jobs: int = _setting(4, _CONCURRENCY, "concurrent copies")
+    probes: int = _setting(32, _CONCURRENCY, "concurrent digest look-ups")
+    fast_lookups: bool = _setting(True, _boolean, "look up digests in this process; false runs crane for each")
+    copy_timeout: float = _setting(3600, _time_limit, "seconds after which a copy is terminated and fails")
+    probe_timeout: float = _setting(60, _time_limit, "seconds after which a look-up is terminated and fails")
+    stall_timeout: float = _setting(
+        120, _time_limit, "seconds without a byte read or written after which a copy is terminated and fails"
+    )
+    trust_records: float = _setting(0, _seconds, "skip checking targets verified within this many seconds; 0: always check")
+    config_file: Path | None = _setting(None, _path, "accounts and images in one file (config.json, .yaml, .yml)")
+    accounts_file: Path | None = _setting(None, _path, "the accounts (accounts.json, .yaml, .yml, then auth.*)")
+    images_file: Path | None = _setting(None, _path, "the images (images.json, .yaml, .yml)")
+    data_dir: Path = _setting(Path("data"), _path, "directory of the locks, the records, the queue and report.json")
+    log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = _setting("text", _one_of("text", "json"), "text or json")
+    no_color: bool = _setting(False, _is_set, "any value: no colours on a terminal")
+    crane: str | None = _setting(None, _text, "the crane to use (default: the one make built, else the one on PATH)")
+    supercronic: str | None = _setting(None, _text, "likewise for supercronic")
+    hook_listen: str = _setting("0.0.0.0:8080", _listen, "address on which the webhook receiver listens")
+    hook_username: Secret | None = _setting(None, Secret, "user who may call the webhook receiver, with HOOK_PASSWORD")
+    hook_password: Secret | None = _setting(None, Secret, "the password of HOOK_USERNAME")
+    hook_token: Secret | None = _setting(
+        None, Secret, "for callers without a password: in a path or header, or GitHub's secret"
+    )
+    hook_cron: str = _setting("*/10 * * * *", _cron_or_nothing, "when queued pushes are synced; empty: with each full pass")
+    hook_snapshots: bool = _setting(False, _boolean, "accept tags that begin or end with SNAPSHOT, too")
+    hook_queue_limit: int = _setting(
+        10_000, _whole_number(1, MAX_QUEUE_LIMIT), "images that may be queued; beyond it callers get 503", "HOOK_QUEUE"
+    )
+    hook_rate: int = _setting(
+        100,
+        _whole_number(0, MAX_QUEUE_LIMIT),
+        "requests per second from one address, ten seconds' worth at once; 0: unlimited",
+    )
+    alive_file: Path | None = _setting(None, _path, "file that a service touches every minute, for health checks")
+    queue_only: bool = _setting(False, _boolean, "sync only the queued pushes", "--queue")
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable of the contract: its name, the field of Settings, its default and its description."""
+
+    name: str
+    field: str
+    default: Any
+    parse: Callable[[str], Any]
+    description: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it holds a secret, and so also exists with `_FILE` appended."""
+        return self.parse is Secret
+
+
+def _variable(one: Any) -> Variable:
+    meta = one.metadata
+    return Variable(meta["variable"] or one.name.upper(), one.name, one.default, meta["parse"], meta["description"])
+
+
+OPTIONS = {one.name: _variable(one) for one in fields(Settings) if one.metadata}
+VARIABLES = {option.name: option for option in OPTIONS.values() if not option.name.startswith("-")}
+
+
+def read_settings(flags: Mapping[str, str], problems: "Problems", environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the command line's `flags` (field: text) and the variables `environ`. Flags win.
+
+    Each mistake is added to `problems`, at its variable or flag. The default takes its place, so that the files can be
+    checked in the same run.
+    """
+    values: dict[str, Any] = {}
+    for option in OPTIONS.values():
+        flag = option.field in flags
+        name = flag_of(option.field) if flag else option.name
         try:
-            given[name] = secret_variable(name.upper(), environ)
-            (given[name] or "").encode()
+            if option.is_secret:
+                text = read_secret(option.name, environ)
+                if text is None or not text.strip():  # compose files set unset variables to nothing
+                    continue
+                text.encode()
+            elif flag or option.name in environ:
+                text = flags[option.field] if flag else environ[option.name]
+            else:
+                continue
+            values[option.field] = option.parse(text)
         except UnicodeEncodeError:
-            mistakes.append(f"{name.upper()}: is not UTF-8; choose letters that are")
+            problems.add(name, "is not UTF-8; choose letters that are")
         except ValueError as error:
-            mistakes.append(f"{name.upper()}: {error}")
-        if not (given.get(name) or "").strip():  # compose files set what is not set to nothing
-            given.pop(name, None)
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        for details in error.errors():
-            name = str(details["loc"][0])
-            mistakes.append(f"{_flag_of(name) if name in flags else name.upper()}: {details['ctx']['error']}")
-            del given[name]
-        return Settings.model_validate(given)
+            problems.add(name, str(error))
+    return Settings(**values, given=frozenset(values))
 
 
-def with_file(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """`settings`, with those `values` of a file that neither a flag, nor the environment, nor an earlier file gives."""
-    return settings.model_copy(update={name: value for name, value in values.items() if name not in settings.model_fields_set})
+def flag_of(field_name: str) -> str:
+    """Return the command line's flag for a field of Settings: `--images` for `images_file`."""
+    return "--" + field_name.removesuffix("_file").removesuffix("_only").replace("_", "-")
 
 
-def secret_variable(name: str, environ: Mapping[str, str]) -> str | None:
-    """The value of the variable `name`, or of the file that `name`_FILE names (Docker secrets); None where neither is set.
+def with_file_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return `settings` with the `values` of a file, except those that a flag or the environment gives."""
+    return replace(settings, **{name: value for name, value in values.items() if name not in settings.given})
 
-    Raises ValueError, which shows no value, where both are set or the file cannot be read.
+
+def read_secret(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return the variable `name`, or the content of the file in `name`_FILE (Docker secrets); None if neither is set.
+
+    Raises ValueError, which shows no value, if both are set or the file cannot be read.
     """
     path = environ.get(f"{name}_FILE")
     if path is None:
@@ -212,37 +254,10 @@ def secret_variable(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def terminal_is_dumb() -> bool:
-    """Whether the terminal, as it says itself, can only add lines."""
+    """Return whether the terminal can only append lines."""
     return os.environ.get("TERM", "dumb") == "dumb"
 
 
 def process_environ() -> dict[str, str]:
-    """This process's environment, for the programs that it starts."""
+    """Return this process's environment, for the programs that it starts."""
     return dict(os.environ)
-
-
-def _flag_of(name: str) -> str:
-    return "--" + name.removesuffix("_file").replace("_", "-")
-
-
-def _parser() -> argparse.ArgumentParser:
-    fields = ((name, Settings.model_fields[name]) for name in VARIABLES)
-    variables = [
-        f"  {name.upper():17} {field.description}" + ("" if field.default in {None, False} else f" [{field.default}]")
-        for name, field in fields
-    ]
-    parser = argparse.ArgumentParser(
-        prog="sync.py",
-        description="Make every target image equal to its source image, once.",
-        epilog="environment (a flag wins over its variable, and both over a file):\n" + "\n".join(variables) + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for name, value in (("config_file", "FILE"), ("accounts_file", "FILE"), ("images_file", "FILE"), ("jobs", "N")):
-        described = Settings.model_fields[name].description
-        short = ("-c",) if name == "config_file" else ()
-        parser.add_argument(*short, _flag_of(name), dest=name, metavar=value, help=f"{described} ({name.upper()})")
-    described = f"{Settings.model_fields['dry_run'].description} (DRY_RUN)"
-    parser.add_argument("--dry-run", action="store_const", const="true", help=described)
-    parser.add_argument("--queue", action="store_const", const="true", help=Settings.model_fields["queue"].description)
-    return parser

@@ -5,16 +5,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from imageporter.config.configuration import files
+from imageporter.config import files
+from imageporter.config.accounts_file import expand_variables
+from imageporter.config.files import Location
+from imageporter.config.settings import MAX_CONCURRENCY, MAX_RETRIES, Secret
 from imageporter.model import reference
-from imageporter.config.accounts_file import expanded
-from imageporter.hook.routes import Row
-from imageporter.config.settings import MOST_AT_ONCE, MOST_RETRIES
+from imageporter.model.push_route import PushRoute
+from imageporter.system.errors import Problems
 
 STEM = "configs/sync"
-# What tells it from a file with accounts and images.
+# The keys that distinguish it from a file with accounts and images.
 _KEYS = frozenset({"app", "registry"})
 _MINUTES = 60
 _HOURS = 24
@@ -42,16 +44,16 @@ _OPEN = ConfigDict(extra="ignore", strict=True)
 
 
 class Sync(BaseModel):
-    """What the pass and the queue take from it."""
+    """The values for passes and queue runs."""
 
     model_config = _OPEN
 
-    routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MOST_AT_ONCE)
-    retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MOST_RETRIES)
-    interval: int | None = Field(None, ge=1, le=_HOURS * _MINUTES, description="minutes between two runs over the queue")
+    routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MAX_CONCURRENCY)
+    retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MAX_RETRIES)
+    interval: int | None = Field(None, ge=1, le=_HOURS * _MINUTES, description="minutes between two queue runs")
 
     def values(self) -> dict[str, Any]:
-        """The settings that it gives."""
+        """Return the settings that it gives, by field."""
         given = {"jobs": self.routine_num, "retries": self.retry_count, "hook_cron": _cron(self.interval)}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -69,7 +71,7 @@ class _Auth(BaseModel):
     password: str | None = None
 
 
-class _Reg(BaseModel):
+class _Row(BaseModel):
     model_config = _OPEN
 
     sources: Prefixes = Field(alias="sourceName")
@@ -80,7 +82,7 @@ class _Reg(BaseModel):
 class _Registry(BaseModel):
     model_config = _OPEN
 
-    reg: list[_Reg] = []
+    reg: list[_Row] = []
 
 
 class _File(BaseModel):
@@ -98,27 +100,26 @@ SYNC_VALUES = ("routineNum", "retryCount", "interval")
 
 @dataclass(frozen=True)
 class SyncFile:
-    """What stands in it: settings, for those that nothing else gives, and the rows of `registry.reg`."""
+    """Its content: `values` for settings that nothing else gives, and the `routes` of `registry.reg`."""
 
     values: Mapping[str, Any]
-    rows: tuple[Row, ...] = ()
+    routes: tuple[PushRoute, ...] = ()
 
 
-def is_one(data: dict[Any, Any]) -> bool:
-    """Whether `data` is such a file: without images, and without accounts of registries."""
+def is_sync_file(data: dict[Any, Any]) -> bool:
+    """Return whether `data` is the content of such a file: without images, and without accounts of registries."""
     auth = data.get("auth")
-    accounts_in_it = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
-    return "images" not in data and not accounts_in_it and bool(data.keys() & _KEYS or data.keys() == {"sync"})
+    has_accounts = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
+    return "images" not in data and not has_accounts and bool(data.keys() & _KEYS or data.keys() == {"sync"})
 
 
-def check(data: Any, place: files.Place, mistakes: list[str], environ: Mapping[str, str] | None) -> SyncFile:
-    """What stands in `data`, which is at `place`; `$NAME` in the hook's account comes from `environ`.
+def validate_sync_file(data: Any, location: Location, problems: Problems, environ: Mapping[str, str] | None) -> SyncFile:
+    """Return the content of `data`, found at `location`. `$NAME` in the hook's account is taken from `environ`.
 
-    Where `environ` is None, the account is left alone: a pass needs none.
-
-    What is wrong is added to `mistakes`; no key is shown that is not known, for those are not even looked at.
+    If `environ` is None, the account is not read, because a pass needs none. Mistakes are added to `problems`. Unknown keys
+    are ignored, and so never shown.
     """
-    found = files.check(_FILE, data, place, mistakes, ())
+    found = files.validate(_FILE, data, location, problems, ())
     if found is None:
         return SyncFile({})
     values = found.sync.values()
@@ -128,28 +129,29 @@ def check(data: Any, place: files.Place, mistakes: list[str], environ: Mapping[s
         if not written or environ is None:
             continue
         try:
-            secret = expanded(written, environ)
+            secret = expand_variables(written, environ)
             if not secret.strip():
                 raise ValueError("is empty; give it a value")  # noqa: TRY301
-            values[f"hook_{name}"] = SecretStr(secret)
+            values[f"hook_{name}"] = Secret(secret)
         except ValueError as error:
-            mistakes.append(f"{place['auth'][name]}: {error}")
-    rows = (
-        Row(place["registry"]["reg"][index].inside, one.sources, one.namespaces, one.destinations)
-        for index, one in enumerate(found.registry.reg)
+            problems.add(location["auth"][name], str(error))
+    rows = location["registry"]["reg"]
+    routes = (
+        PushRoute(rows[index].inside, row.sources, row.namespaces, row.destinations)
+        for index, row in enumerate(found.registry.reg)
     )
-    return SyncFile(values, tuple(rows))
+    return SyncFile(values, tuple(routes))
 
 
 def _cron(minutes: int | None) -> str | None:
-    """Every so many minutes, or the next shorter time that cron can say: what divides an hour, or a day."""
+    """Return a schedule for every `minutes`, or for the next shorter interval that divides an hour or a day."""
     if minutes is None:
         return None
     if minutes < _MINUTES:
-        return f"*/{_divisor(_MINUTES, minutes)} * * * *"
-    hours = _divisor(_HOURS, minutes // _MINUTES)
+        return f"*/{_largest_divisor(_MINUTES, minutes)} * * * *"
+    hours = _largest_divisor(_HOURS, minutes // _MINUTES)
     return "0 0 * * *" if hours == _HOURS else f"0 */{hours} * * *"
 
 
-def _divisor(whole: int, most: int) -> int:
+def _largest_divisor(whole: int, most: int) -> int:
     return max(part for part in range(1, most + 1) if whole % part == 0)

@@ -1,19 +1,18 @@
-"""The errors that end a script, each with its exit code, and the one place that catches them."""
+"""Errors that end a script, the collector of a user's mistakes, and the one place that catches errors."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from loguru import logger
 
 from imageporter.system import logs
-from imageporter.config.settings import Settings
 from imageporter.system.signals import InterruptedPassError
 
 
 class UserError(Exception):
-    """The user's settings or files are wrong: nothing was tried.
+    """The user's settings or files are invalid, and nothing was attempted.
 
-    `lines` holds one line a mistake, each naming the variable, or the file and the path in it,
-    what was found there and what to do.
+    `lines` holds one line for each mistake. It names the variable, or the file and the location in it, what was found
+    there and how to fix it.
     """
 
     exit_code = 2
@@ -30,27 +29,49 @@ class AlreadyRunningError(UserError):
     exit_code = 75
 
 
-class QueueWaitsError(AlreadyRunningError):
-    """The same to a run over the queue, which comes again soon: no reason to worry anybody."""
+class QueueRunPostponedError(AlreadyRunningError):
+    """The same for a queue run. It is logged at INFO, because the next queue run follows soon."""
 
     level = "INFO"
 
 
-def at_the_edge(run: Callable[[], int]) -> int:
-    """The exit code of `run`, a script's work; what it raises is logged.
+class Problems:
+    """Collects the mistakes in the settings and files, so that the user sees all of them at once."""
 
-    A user's mistake is one line each, without a traceback; ours is one line, with its traceback at DEBUG.
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, location: object, text: str) -> None:
+        """Add the mistake `text` at `location`: a variable, a flag, a file, or a location in a file."""
+        self._lines.append(f"{location}: {text}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def raise_if_any(self) -> None:
+        """Raise UserError if anything was added."""
+        if self._lines:
+            raise UserError(self._lines)
+
+
+def error_handler(run: Callable[[], int]) -> int:
+    """Return the exit code of `run`, a script's work. Errors are logged.
+
+    A user's mistake is logged as one line, without a traceback. A bug is logged as one line, with its traceback at DEBUG.
     """
-    logs.configure(Settings())
+    logs.configure()
     try:
         return run()
     except UserError as error:
         for line in error.lines:
-            logger.log(error.level, "{}", logs.plain(line))
+            logger.log(error.level, "{}", logs.to_plain_line(line))
         return error.exit_code
     except InterruptedPassError as error:
-        logger.warning("interrupted before anything was tried")
+        logger.warning("interrupted before anything was attempted")
         return error.exit_code
     except Exception as error:
-        logs.bug(error)
+        logs.log_bug(error)
         return 1

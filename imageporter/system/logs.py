@@ -1,4 +1,4 @@
-"""loguru in front; lines for people, or python-json-logger's JSON lines behind LOG_FORMAT=json."""
+"""Logging: loguru in front; text lines for people, or JSON lines through python-json-logger (LOG_FORMAT=json)."""
 
 import io
 import logging
@@ -12,9 +12,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
-from pythonjsonlogger.json import JsonFormatter
-
-from imageporter.config.settings import Settings, terminal_is_dumb
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -25,22 +22,27 @@ TEXT = "<dim>{time:YYYY-MM-DD HH:mm:ss}</dim> <level>{level: <7}</level> {messag
 ERASE = "\r\x1b[K"
 
 
-class _Formatter(JsonFormatter):
-    """One object a line: timestamp (RFC 3339 with offset), level, message, and the event with its keys."""
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 (only LOG_FORMAT=json pays for it)
 
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:  # noqa: ARG002 (the base class's)
-        log_data["timestamp"] = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
-        log_data["level"] = record.levelname
-        log_data["message"] = record.getMessage()
-        log_data.update(getattr(record, "extra", {}))
-        if record.exc_info:
-            log_data["traceback"] = self.formatException(record.exc_info)
+    class Formatter(JsonFormatter):
+        """One object per line: timestamp (RFC 3339 with offset), level, message, and the event with its keys."""
+
+        def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:  # noqa: ARG002 (the base class's)
+            log_data["timestamp"] = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+            log_data["level"] = record.levelname
+            log_data["message"] = record.getMessage()
+            log_data.update(getattr(record, "extra", {}))
+            if record.exc_info:
+                log_data["traceback"] = self.formatException(record.exc_info)
+
+    return Formatter(json_ensure_ascii=False)
 
 
 class _Stdout:
-    """stdout, as long as it takes anything: a pass goes on when the log's reader (`| head`) is gone, or its disk is full.
+    """stdout, while it accepts anything: a pass continues if the log's reader (`| head`) is gone or the disk is full.
 
-    Its last line may be a live one, which stays below what is written.
+    Its last line may be a live line, which stays below everything else.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class _Stdout:
             self._write(f"{ERASE}{text}{self._live}" if self._live else text)
 
     def live(self, text: str) -> None:
-        """Make `text`, as far as it fits, the live line."""
+        """Make `text`, cut to the terminal's width, the live line."""
         with self._lock:
             text = text[: shutil.get_terminal_size().columns - 1]
             if text != self._live:
@@ -61,10 +63,10 @@ class _Stdout:
                 self._write(f"{ERASE}{text}")
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: nothing is buffered."""
 
     def _write(self, text: str) -> None:
-        """Write `text`, or drop it; from the first failure on, which stderr tells, everything is dropped."""
+        """Write `text`. After the first failure, which is reported on stderr, everything is dropped."""
         try:
             if sys.stdout is not None:  # it was closed before the start
                 sys.stdout.write(text)
@@ -79,51 +81,53 @@ class _Stdout:
 _stdout: list[_Stdout] = []  # the one with a live line, if there is one
 
 
-def configure(settings: Settings) -> None:
-    """Send every log line to stdout, as `settings` say. Called again, it starts afresh."""
+def configure(level: str = "INFO", log_format: str = "text", *, no_color: bool = False, dumb_terminal: bool = False) -> None:
+    """Send every log line of at least `level` to stdout, as `text` or `json`. Another call starts afresh."""
     logger.remove()
     _stdout.clear()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file may hold what no terminal can show
-    # `diagnose` would print the values of variables, passwords too, into tracebacks.
-    common: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
-    if settings.log_format == "json":
+    # `diagnose` would print the values of variables, passwords included, in tracebacks.
+    common: dict[str, Any] = {"level": level, "diagnose": False, "backtrace": False}
+    if log_format == "json":
         handler = logging.StreamHandler(_Stdout())
-        handler.setFormatter(_Formatter(json_ensure_ascii=False))
+        handler.setFormatter(_json_formatter())
         logger.add(handler, format="{message}", **common)
     else:
         terminal = sys.stdout is not None and sys.stdout.isatty()
         stdout = _Stdout()
-        logger.add(stdout, format=_text, colorize=terminal and not settings.no_color, **common)
-        if terminal and settings.log_level in {"DEBUG", "INFO"} and not terminal_is_dumb():
+        logger.add(stdout, format=_text, colorize=terminal and not no_color, **common)
+        if terminal and level in {"DEBUG", "INFO"} and not dumb_terminal:
             _stdout.append(stdout)
 
 
 def has_live_line() -> bool:
-    """Whether the log goes to a terminal, where a line can change."""
+    """Return whether the log goes to a terminal, where a line can change."""
     return bool(_stdout)
 
 
-def live(text: str) -> None:
-    """Show `text` below the log, where it has a live line; the empty text takes it away."""
+def show_live_line(text: str) -> None:
+    """Show `text` below the log, if the log has a live line. The empty text removes it."""
     for stdout in _stdout:
         stdout.live(text)
 
 
-def event(name: str, message: str, level: str = "INFO", **keys: str | float | None) -> None:
-    """Log the event `name` with its keys; those that are None are left out."""
+def log_event(name: str, message: str, level: str = "INFO", **keys: str | float | None) -> None:
+    """Log the event `name` with its keys; keys that are None are left out."""
     present = {key: value for key, value in keys.items() if value is not None}
     logger.bind(event=name, **present).log(level, message)
 
 
-def bug(error: Exception) -> None:
-    """Log an error of ours: one line, and its traceback at DEBUG."""
-    logger.error("unexpected {}; this is a mistake of ImagePorter's (LOG_LEVEL=DEBUG shows where)", type(error).__name__)
-    logger.opt(exception=error).debug("where it happened:")
+def log_bug(error: Exception) -> None:
+    """Log a bug in ImagePorter: one line, and its traceback at DEBUG."""
+    logger.error("unexpected {}; this is a bug in ImagePorter (LOG_LEVEL=DEBUG shows where)", type(error).__name__)
+    logger.opt(exception=error).debug("the traceback:")
 
 
-def plain(text: str) -> str:
-    """`text` as one line without control characters, fit for a log that a terminal shows."""
+def to_plain_line(text: str) -> str:
+    """Return `text` as one line without control characters, safe to show on a terminal."""
+    if text.isprintable():
+        return text.strip()
     return re.sub("\0+", " ", "".join(letter if letter.isprintable() else "\0" for letter in text)).strip()
 
 

@@ -1,4 +1,4 @@
-"""What crane.py and supercronic.py both need of the operating system."""
+"""Child processes: bounded in time, killed with their parent, observed through /proc."""
 
 import ctypes
 import os
@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from imageporter.system.signals import Stop
+from imageporter.system.signals import Shutdown
 
 PR_SET_PDEATHSIG = 1
 
@@ -18,49 +19,49 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
-def asked(command: tuple[str, ...], seconds: float, stop: Stop) -> Iterator["subprocess.Popen[str]"]:
-    """A short-lived program that is asked something: its stdout and stderr are pipes of text.
+def bounded_process(command: tuple[str, ...], seconds: float, shutdown: Shutdown) -> Iterator["subprocess.Popen[str]"]:
+    """Run a short-lived program whose stdout and stderr are text pipes.
 
-    With the context it is ended, and all that it started; after `seconds` or by a signal to us, before.
-    Raises OSError where it cannot be run, subprocess.TimeoutExpired, and InterruptedPassError.
+    It and everything it started is killed when the context ends, after `seconds`, or on a signal to this process.
+    Raises OSError if it cannot be run, subprocess.TimeoutExpired, and InterruptedPassError.
     """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    process = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=dying_with(os.getpid()))  # noqa: PLW1509
+    process = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=kill_with_parent(os.getpid()))  # noqa: PLW1509
     timed_out = threading.Event()
 
-    def end() -> None:
+    def kill() -> None:
         signal_group(process.pid, signal.SIGKILL)
 
-    def late() -> None:
+    def time_out() -> None:
         timed_out.set()
-        end()
+        kill()
 
-    timer = threading.Timer(seconds, late)
+    timer = threading.Timer(seconds, time_out)
     timer.start()
     try:
-        with stop.ending(end), process:
+        with shutdown.calling(kill), process:
             try:
                 yield process
             finally:
-                end()
+                kill()
     finally:
         timer.cancel()
-        stop.check()
+        shutdown.check()
     if timed_out.is_set():
         raise subprocess.TimeoutExpired(command, seconds)
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
-    """Send `number` to the process group of `leader`, if there is one left."""
+    """Send `number` to the process group of `leader`, if any process of it is left."""
     with suppress(ProcessLookupError):
         os.killpg(leader, number)
 
 
-def dying_with(parent: int, number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """What a child of the process `parent` runs before exec, so that `number` ends it when `parent` dies.
+def kill_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """Return a function for a child of the process `parent` to call before exec: `number` ends it when `parent` dies.
 
-    However it dies, by kill -9 too; on Linux only. The kernel looks at the thread that forked: it must
-    outlive the child.
+    It works however `parent` dies, `kill -9` included, but on Linux only. The kernel watches the *thread* that forked,
+    so that thread must outlive the child (prctl(2), PR_SET_PDEATHSIG).
     """
     libc = _LIBC
 
@@ -71,3 +72,19 @@ def dying_with(parent: int, number: signal.Signals = signal.SIGKILL) -> Callable
                 os._exit(1)
 
     return prepare
+
+
+def bytes_transferred(pid: int) -> int | None:
+    """Return how many bytes the process `pid` and its children have read and written so far, sockets included.
+
+    Returns None if the kernel does not say (proc(5), /proc/PID/io; Linux only).
+    """
+    try:
+        counters = Path(f"/proc/{pid}/io").read_text().split()
+        total = int(counters[1]) + int(counters[3])  # rchar and wchar
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                total += bytes_transferred(int(child)) or 0
+    except (OSError, IndexError, ValueError):
+        return None
+    return total

@@ -1,6 +1,6 @@
-"""SIGTERM and SIGINT: remembered, told to whoever ends running work, and cutting every wait short.
+"""Graceful shutdown on SIGTERM and SIGINT.
 
-Imports nothing that takes long: the scripts call `exit_on_signals` before anything else.
+Imports nothing slow: the scripts call `exit_on_signals` before anything else.
 """
 
 import os
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class InterruptedPassError(Exception):
-    """The pass was told to stop: nothing new may start. `exit_code` is 130 or 143."""
+    """The run was interrupted: nothing new may start. `exit_code` is 130 or 143."""
 
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -23,7 +23,7 @@ class InterruptedPassError(Exception):
 
 
 def exit_on_signals() -> None:
-    """Until a Stop takes over, either signal ends the process at once, with 130 or 143: nothing has begun.
+    """Exit at once with 130 or 143 on either signal, until a Shutdown takes over: nothing has begun yet.
 
     As PID 1 of a container, a process without a handler would not even notice a SIGTERM.
     """
@@ -31,29 +31,29 @@ def exit_on_signals() -> None:
         signal.signal(number, _exit)
 
 
-class Stop:
-    """A context in which the two signals do not kill but ask. To be entered in the main thread.
+class Shutdown:
+    """A context in which the two signals request a shutdown instead of killing the process. Main thread only.
 
-    `signum` is None until the first signal came. After the context, when the exit code is decided,
-    both signals are ignored.
+    `signum` is None until the first signal arrives. After the context both signals are ignored, because the exit code
+    is decided.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._lock = threading.Lock()
-        self._ends: list[Callable[[], None]] = []
-        self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)
+        self._callbacks: list[Callable[[], None]] = []
+        self._watcher = threading.Thread(target=self._watch, name="shutdown", daemon=True)
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
 
     def __enter__(self) -> Self:
         self._watcher.start()
-        # Python's own handlers wait for the main thread, and of two signals at once it may notice none: the
-        # wakeup descriptor is written at once, in whichever thread the kernel has chosen.
+        # Python's own handlers wait for the main thread, and may miss one of two signals that arrive at once. The
+        # wakeup descriptor is written immediately, in whichever thread the kernel has chosen.
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _noted)
+            signal.signal(number, _ignore)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,46 +66,30 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """What a shell gives for a death by the signal (130 or 143); 0 where none came."""
+        """The exit code that a shell reports for a death by the signal (130 or 143); 0 without a signal."""
         return 128 + self.signum if self.signum else 0
 
     @contextmanager
-    def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """A context in which `end` is called once, in another thread, as soon as a signal comes or if one came already."""
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` once, in another thread, as soon as a signal arrives; immediately if one has arrived already."""
         with self._lock:
-            self._ends.append(end)
-            late = self._asked.is_set()
-        if late:
-            threading.Thread(target=end, daemon=True).start()
+            self._callbacks.append(callback)
+            is_late = self._requested.is_set()
+        if is_late:
+            threading.Thread(target=callback, daemon=True).start()
         try:
             yield
         finally:
             with self._lock:
-                self._ends.remove(end)
-
-    @contextmanager
-    def breaking(self) -> Iterator[None]:
-        """A context in which a signal raises InterruptedPassError at once, wherever the main thread is.
-
-        For work that keeps every other thread from running and cannot look itself: a regular expression may
-        search for ever, but lets signal handlers run. To be entered in the main thread.
-        """
-        self.check()
-        try:
-            for number in SIGNALS:
-                signal.signal(number, _break)
-            yield
-        finally:
-            for number in SIGNALS:
-                signal.signal(number, _noted)
+                self._callbacks.remove(callback)
 
     def check(self) -> None:
-        """Raise InterruptedPassError once a signal came."""
+        """Raise InterruptedPassError if a signal has arrived."""
         self.wait(0)
 
     def wait(self, seconds: float) -> None:
-        """Sleep `seconds`, or raise InterruptedPassError as soon as a signal comes."""
-        if self._asked.wait(seconds):
+        """Sleep for `seconds`. Raises InterruptedPassError as soon as a signal arrives."""
+        if self._requested.wait(seconds):
             raise InterruptedPassError(self.exit_code)
 
     def _watch(self) -> None:
@@ -114,36 +98,14 @@ class Stop:
                 continue
             self.signum = arrived[0]
             with self._lock:
-                self._asked.set()
-                ends = list(self._ends)
-            for end in ends:
-                threading.Thread(target=end, daemon=True).start()
+                self._requested.set()
+                callbacks = list(self._callbacks)
+            for callback in callbacks:
+                threading.Thread(target=callback, daemon=True).start()
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """A context that raises TimeoutError after `seconds`, wherever the main thread is; to be entered there."""
-
-    def late(_: int, __: FrameType | None) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _noted(_: int, __: FrameType | None) -> None:
-    """Nothing: the wakeup descriptor has told the watcher."""
-
-
-def _break(number: int, _: FrameType | None) -> None:
-    for each in SIGNALS:  # once: a second signal must not break what reports the first
-        signal.signal(each, _noted)
-    raise InterruptedPassError(128 + number)
+def _ignore(_: int, __: FrameType | None) -> None:
+    """Do nothing: the wakeup descriptor has woken the watcher."""
 
 
 def _exit(number: int, _: FrameType | None) -> None:

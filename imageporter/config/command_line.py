@@ -1,0 +1,59 @@
+"""The command line of sync.py."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from imageporter.config.settings import OPTIONS, VARIABLES, Settings, flag_of, read_settings
+
+if TYPE_CHECKING:
+    from imageporter.system.errors import Problems
+
+HELP_FLAGS = (["-h"], ["--help"])
+SETTINGS_HELP = "Settings are environment variables, all in `sync.py --help`.\n"
+EXIT_CODES = """
+
+exit codes: 0 success, 1 at least one image failed, 2 invalid settings or files (nothing was attempted),
+75 another pass holds the lock, 130 and 143 interrupted (SIGINT, SIGTERM)"""
+
+
+def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
+    """Return the settings of the flags `argv` and the environment. Mistakes are added to `problems`.
+
+    `--help` and unknown flags end the program as argparse does (0 and 2).
+    """
+    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
+    return read_settings(flags, problems)
+
+
+def print_help(argv: Sequence[str]) -> None:
+    """Print the help and exit, if `argv` asks for it."""
+    if "-h" in argv or "--help" in argv:
+        _parser().parse_args(argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    variables = [
+        f"  {one.name:17} {one.description}" + ("" if one.default in {None, False} else f" [{_shown(one.default)}]")
+        for one in VARIABLES.values()
+    ]
+    parser = argparse.ArgumentParser(
+        prog="sync.py",
+        description="Make every target image equal to its source image, once.",
+        epilog="environment (a flag wins over its variable, and both win over a file):\n" + "\n".join(variables) + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, value in (("config_file", "FILE"), ("accounts_file", "FILE"), ("images_file", "FILE"), ("jobs", "N")):
+        option = OPTIONS[name]
+        short = ("-c",) if name == "config_file" else ()
+        parser.add_argument(*short, flag_of(name), dest=name, metavar=value, help=f"{option.description} ({option.name})")
+    dry_run = f"{OPTIONS['dry_run'].description} (DRY_RUN)"
+    parser.add_argument("--dry-run", action="store_const", const="true", help=dry_run)
+    queue_only = OPTIONS["queue_only"].description
+    parser.add_argument("--queue", dest="queue_only", action="store_const", const="true", help=queue_only)
+    return parser
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
