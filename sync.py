@@ -1,39 +1,44 @@
 #!/usr/bin/env python3
-"""One pass: make every target image equal to its source image; with --queue, of those that were hooked.
+"""One pass: make every target image equal to its source image. With --queue, only the queued pushes.
 
-Exit codes: 0 all well, 1 an image failed, 2 the settings or files are wrong and nothing was tried,
-75 another pass is running, 130 or 143 interrupted (SIGINT, SIGTERM).
+Exit codes: 0 success, 1 at least one image failed, 2 invalid settings or files (nothing was attempted),
+75 another pass holds the lock, 130 or 143 interrupted (SIGINT, SIGTERM).
 """
 
 import sys
 
-from imageporter.system.signals import InterruptedPassError, Stop, exit_on_signals
+from imageporter.config import command_line
+from imageporter.system.signals import Shutdown, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
+    command_line.print_help(sys.argv[1:])  # before the slow imports
 
-from collections.abc import Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from imageporter.config.configuration import configuration
-from imageporter.registry import crane
-from imageporter.store import push_queue
-from imageporter.store import locks
-from imageporter.system import logs
-from imageporter.store import records
+from imageporter.config.configuration import Parts, load_configuration
+from imageporter.config.settings import Settings, process_environ, terminal_is_dumb
 from imageporter.engine import summary
-from imageporter.system import programs
-from imageporter.config.accounts_file import Accounts
-from imageporter.system.errors import UserError, at_the_edge
+from imageporter.engine.sync import SyncPass
+from imageporter.model.account import Accounts
+from imageporter.model.outcome import Outcome
 from imageporter.model.rule import Rule
-from imageporter.config.settings import Settings, load
-from imageporter.engine.sync import Stages
+from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables
+from imageporter.registry.crane import Crane, TimeLimits
+from imageporter.registry.lookup import DigestLookup
+from imageporter.store import locks, push_queue, report
+from imageporter.store.records import Records, open_records
+from imageporter.system import logs
+from imageporter.system.errors import Problems, error_handler
+from imageporter.system.programs import check_crane, find_program
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass is about to do, read and checked."""
+    """What a pass is about to do, read and validated."""
 
     settings: Settings
     accounts: Accounts
@@ -42,46 +47,76 @@ class Plan:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one pass with the flags `argv`; gives its exit code."""
-    with Stop() as stop:
-        mistakes: list[str] = []
-        plan = read(argv, mistakes, stop)
-        if mistakes:
-            raise UserError(mistakes)
-
-        data_dir, over_queue = plan.settings.data_dir, plan.settings.queue
-        if over_queue and hook_queue.is_empty(data_dir):
+    """Run one pass with the flags `argv`; return its exit code."""
+    with Shutdown() as shutdown:
+        plan = read(argv, shutdown)
+        data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
+        if queue_only and push_queue.is_empty(data_dir):
             return 0
         with (
-            lock.hold(data_dir, stop, queue=over_queue) as private,
-            records.kept_in(data_dir) as known,
-            hook_queue.kept_in(data_dir, needed=over_queue) as waiting,
+            locks.hold(data_dir, shutdown, queue_only=queue_only) as private,
+            open_records(data_dir) as records,
+            push_queue.open_queue(data_dir, required=queue_only) as queue,
         ):
-            rules = (*plan.rules, *waiting.take())
-            clock = report.pass_start(rules, plan.settings)
-            doorway = crane.Crane(plan.crane, private, plan.accounts, plan.settings, stop)
-            with doorway.ending():
-                with suppress(InterruptedPassError):  # the stages tell it, image by image
-                    doorway.login()
-                outcomes = Stages(doorway, plan.settings, stop, known, waiting.settle).run(rules)
-            code = stop.exit_code or report.exit_code(outcomes)
+            rules = (*plan.rules, *queue.take())
+            name = summary.QUEUE_RUN if queue_only else summary.PASS
+            stopwatch = summary.log_pass_start(rules, name, dry_run=plan.settings.dry_run)
+            outcomes = asyncio.run(run_pass(plan, rules, private, records, shutdown, queue.settle))
+            exit_code = shutdown.exit_code or summary.exit_code(outcomes)
 
-            report.write(data_dir / (report.QUEUE_REPORT if over_queue else report.REPORT), outcomes, clock, code)
-            report.pass_done(outcomes, clock, plan.settings)
-    return code
+            path = data_dir / (report.QUEUE_REPORT if queue_only else report.REPORT)
+            report.write_report(path, summary.report_content(outcomes, stopwatch, exit_code))
+            summary.log_pass_done(outcomes, name, stopwatch)
+    return exit_code
 
 
-def read(argv: Sequence[str], mistakes: list[str], stop: Stop) -> Plan:
-    """Read the settings and the files that they name; every mistake in them is added to `mistakes`."""
-    settings = load(argv, mistakes)
-    logs.configure(settings)
-    known = config.read(settings, mistakes, config.Parts(images=not settings.queue))
-    lock.prepare(settings.data_dir, mistakes)
-    executable = tools.find("crane", settings.crane, mistakes)
-    if executable:
-        tools.prove(executable, mistakes, stop)
-    return Plan(known.settings, known.accounts, known.rules, executable)
+async def run_pass(
+    plan: Plan,
+    rules: Sequence[Rule],
+    private: Path,
+    records: Records,
+    shutdown: Shutdown,
+    on_outcome: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Make every target of `rules` equal to its source, with a client and a crane of its own; return the outcomes."""
+    settings, environ = plan.settings, process_environ()
+    bundle = build_ca_bundle(environ, private)
+    limits = TimeLimits(settings.copy_timeout, settings.probe_timeout, settings.stall_timeout)
+    width = settings.probes + settings.jobs
+    crane = Crane(plan.crane, private, plan.accounts, environ | ca_variables(bundle), limits, width)
+    client = None
+    if settings.fast_lookups:
+        from imageporter.registry.client import Client  # noqa: PLC0415 (FAST_LOOKUPS=false does not pay for libcurl)
+
+        client = Client(plan.accounts, bundle, environ, settings.probes)
+    try:
+        lookup = DigestLookup(client, crane, settings.probe_timeout)
+        return await SyncPass(lookup, crane, records, settings, shutdown, on_outcome).run(rules)
+    finally:
+        crane.close()
+        if client is not None:
+            await client.close()
+
+
+def read(argv: Sequence[str], shutdown: Shutdown) -> Plan:
+    """Read the settings and the files that they name. Raises UserError with every mistake in them."""
+    problems = Problems()
+    plan = read_into(argv, problems, shutdown)
+    problems.raise_if_any()
+    return plan
+
+
+def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Plan:
+    """Read the settings and the files that they name. Every mistake is added to `problems`."""
+    settings = command_line.load_settings(argv, problems)
+    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
+    locks.prepare(settings.data_dir, problems)
+    crane = find_program("crane", settings.crane, problems)
+    if crane:
+        check_crane(crane, problems, shutdown)
+    return Plan(configuration.settings, configuration.accounts, configuration.rules, crane)
 
 
 if __name__ == "__main__":
-    sys.exit(at_the_edge(lambda: main(sys.argv[1:])))
+    sys.exit(error_handler(lambda: main(sys.argv[1:])))

@@ -1,117 +1,196 @@
-"""Registries that answered 429: left alone for a while, by everything that needs them; the rest goes on.
+"""Back-off: a registry that is rate limited or unavailable rests for a while, longer each time.
 
-After a pause one job alone asks: its answer opens the registry to all, and another 429 makes a longer pause.
+While a registry rests, every image that needs it waits, and the others continue. After a rest one image probes the
+registry: if that succeeds, it is open to all again. After the last rest, its remaining images fail at once.
 """
 
+import asyncio
 import random
-import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 
+from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.system import logs
-from imageporter.registry.errors import CraneError
-from imageporter.line import Job, Line
-from imageporter.config.settings import Settings
 
-SHORTEST = 1.0
+SHORTEST = 1.0  # seconds
 LONGEST = 300.0
-FORGOTTEN = 60.0  # so long after its last pause, a registry's first pause is a short one again
-JITTER = 0.25  # several passes do not come back at the same moment
+REMEMBERED = 60.0  # for so long after its last rest, another rest is longer than the last one
+JITTER = 0.25  # several passes must not return at the same moment
+OUTAGES_IN_A_ROW = 3
 
 
-@dataclass(eq=False, slots=True)
-class _Pause:
-    """A registry that is left alone `until` then (monotonic seconds); `trial` is the job that asks first."""
+class Operation(Enum):
+    """What a request was for. A registry may answer look-ups while its uploads stall."""
 
-    until: float
-    trial: Job
-    refusals: int = 0
-    parked: list[tuple[Job, Line]] = field(default_factory=list)
+    LOOKUP = "look-up"
+    COPY = "copy"
 
 
-def _counted(pauses: int) -> str:
-    return "a pause" if pauses == 1 else f"{pauses} pauses"
+class UnavailableError(Exception):
+    """The pass has given up the registry `host`. The text is the reason."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        self.host = host
+        super().__init__(reason)
 
 
-class Pauses:
-    """The pauses of a pass, by registry."""
+@dataclass(slots=True)
+class _Streak:
+    """Consecutive failures of one operation, and the rests since its last success."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._first = max(settings.retry_delay_time, SHORTEST)
-        self._most = max(settings.retries, 1)
-        self._lock = threading.Lock()
-        self._paused: dict[str, _Pause] = {}
-        self._last: dict[str, tuple[float, float]] = {}
-        self._given_up: dict[str, str] = {}
-        self._ended = False
+    failures: int = 0
+    rests: int = 0
 
-    def admit(self, job: Job, line: Line) -> bool:
-        """Whether `job` may ask its registries now; else it is kept, and comes back to `line` by itself."""
-        with self._lock:
-            paused = [self._paused[host] for host in sorted(job.hosts & self._paused.keys())]
-            if not paused or self._ended:
-                return True
-            if all(pause.trial is not job for pause in paused):
-                paused[0].parked.append((job, line))
-                return False
-            # A trial waits for the end of another pause only, not for its trial: they might wait for each other.
-            until = max(pause.until for pause in paused)
-        if until <= time.monotonic():
-            return True
-        line.put(job, until)
-        return False
 
-    def refused(self, job: Job, line: Line, host: str, error: CraneError) -> None:
-        """The registry `host` answered `job` 429: it is kept, and comes back to `line` by itself."""
-        with self._lock:
-            if self._ended or host in self._given_up:  # `hopeless`, or the end, tells it
-                line.put(job)
+class Backoff:
+    """The state of one registry: open, resting until a time, or given up (`give_up_reason`).
+
+    A rest lasts `first` seconds, twice the last one, or the registry's `Retry-After`; `most` is how many follow each other.
+    """
+
+    def __init__(self, host: str, first: float, most: int) -> None:
+        self.host = host
+        self.is_resting = False
+        self.give_up_reason: str | None = None
+        self.prober: object | None = None
+        self.changed = asyncio.Event()
+        self._first = max(first, SHORTEST)
+        self._most = most
+        self._until = 0.0
+        self._last_rest = 0.0
+        self._reopened = 0.0
+        self._streaks = {operation: _Streak() for operation in Operation}
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the end of the rest."""
+        return max(self._until - time.monotonic(), 0)
+
+    @property
+    def is_last_probe(self) -> bool:
+        """Whether the registry is given up if it fails once more."""
+        return self.is_resting and any(streak.rests >= self._most for streak in self._streaks.values())
+
+    def record_success(self, operation: Operation) -> None:
+        """The registry has answered: open it to all."""
+        self._streaks[operation] = _Streak()
+        if self.is_resting:
+            self._reopened = time.monotonic()
+            self.is_resting = False
+            self._notify()
+
+    def record_failure(self, error: RegistryError, operation: Operation, prober: object) -> None:
+        """The registry is rate limited (429) or unavailable: let it rest, or give it up.
+
+        A failure during a rest only counts if it is the probe's: other requests had been sent before the rest began.
+        """
+        if self.give_up_reason is not None or (self.is_resting and self.prober is not prober):
+            return
+        streak = self._streaks[operation]
+        streak.failures += 1
+        if error.kind is not ErrorKind.RATE_LIMITED and not self.is_resting and streak.failures < OUTAGES_IN_A_ROW:
+            return
+        streak.rests += 1
+        if streak.rests > self._most:
+            after = "a pause" if self._most == 1 else f"{self._most} pauses"
+            self.give_up_reason = f"{error} (and again after {after})"
+            self.is_resting = False
+            self._notify()
+            return
+        seconds = self._rest_seconds(error)
+        self.is_resting = True
+        self._until = time.monotonic() + seconds
+        reason = "responds with 429" if error.kind is ErrorKind.RATE_LIMITED else "is unavailable"
+        logs.log_event(
+            "registry.paused",
+            f"{self.host} {reason}: backing off for {seconds:.1f} s, with every image that needs it",
+            "WARNING",
+            registry=self.host,
+            seconds=round(seconds, 3),
+            error=str(error),
+        )
+
+    def release(self, prober: object) -> None:
+        """Let another image probe the registry, if `prober` was the one."""
+        if self.prober is prober:
+            self.prober = None
+            self._notify()
+
+    def _notify(self) -> None:
+        """Wake everything that waits for this registry."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def _rest_seconds(self, error: RegistryError) -> float:
+        """Return the seconds of the next rest: the registry's own wish, or twice the last rest with jitter."""
+        if error.retry_after is not None:
+            return min(max(error.retry_after, SHORTEST), LONGEST)
+        is_longer = self._last_rest and (self.is_resting or time.monotonic() - self._reopened < REMEMBERED)
+        seconds = 2 * self._last_rest if is_longer else self._first
+        self._last_rest = min(seconds, LONGEST) * random.uniform(1, 1 + JITTER)  # noqa: S311 (no secret)
+        return self._last_rest
+
+
+class Backoffs:
+    """The back-off of every registry in a pass."""
+
+    def __init__(self, retry_delay_time: float, retries: int) -> None:
+        self._first = retry_delay_time
+        self._most = max(retries, 1)
+        self._by_host: dict[str, Backoff] = {}
+
+    def of(self, host: str) -> Backoff:
+        """Return the back-off of the registry `host`."""
+        if host not in self._by_host:
+            self._by_host[host] = Backoff(host, self._first, self._most)
+        return self._by_host[host]
+
+    def is_resting(self, hosts: Iterable[str]) -> bool:
+        """Return whether a registry among `hosts` rests, or is given up."""
+        known = self._by_host
+        return any(known[host].is_resting or known[host].give_up_reason for host in hosts if host in known)
+
+    def is_last_probe(self, hosts: Iterable[str]) -> bool:
+        """Return whether a registry among `hosts` is given up if it fails once more."""
+        return any(self.of(host).is_last_probe for host in hosts)
+
+    def may_start(self, hosts: Iterable[str], image: object) -> bool:
+        """Return whether `image` may send a request to `hosts` now: none of them rests, or it is the one that probes."""
+        backoffs = [self.of(host) for host in hosts]
+        return not any(one.give_up_reason or (one.is_resting and one.prober is not image) for one in backoffs)
+
+    async def wait(self, hosts: Iterable[str], image: object) -> None:
+        """Wait until `image` may send a request to `hosts`. Raises UnavailableError if one of them is given up.
+
+        After a rest the first image that waits becomes the one that probes; it must call `release` after its attempt. It
+        takes that role for all its resting registries at once, so that two images never wait for each other.
+        """
+        backoffs = [self.of(host) for host in sorted(hosts)]
+        while True:
+            for one in backoffs:
+                if one.give_up_reason is not None:
+                    self.release(hosts, image)
+                    raise UnavailableError(one.host, one.give_up_reason)
+            resting = [one for one in backoffs if one.is_resting]
+            taken = next((one for one in resting if one.prober not in {None, image}), None)
+            if taken is not None:
+                self.release(hosts, image)
+                await taken.changed.wait()
+                continue
+            for one in resting:
+                one.prober = image
+            seconds = max((one.seconds_left for one in resting), default=0)
+            if not seconds:
                 return
-            pause = self._paused.setdefault(host, _Pause(0, job))
-            if pause.trial is not job:
-                pause.parked.append((job, line))  # it had asked before the pause began
-                return
-            pause.refusals += 1
-            if pause.refusals > self._most:
-                self._given_up[host] = f"{error} (and again after {_counted(self._most)})"
-                self._open(host)
-                line.put(job)
-                return
-            seconds = self._longer(host)
-            pause.until = time.monotonic() + seconds
-            self._last[host] = (seconds, pause.until)
-        words = f"{host} answers 429: it is left alone for {seconds:.1f} s, with every image that needs it"
-        logs.event("registry.paused", words, "WARNING", registry=host, seconds=round(seconds, 3), error=str(error))
-        line.put(job, pause.until)
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:
+                self.release(hosts, image)
+                raise
 
-    def hopeless(self, job: Job) -> str | None:
-        """Why it is no use to try `job`: a registry of its answered 429 after all its pauses, too."""
-        return next((self._given_up[host] for host in sorted(job.hosts) if host in self._given_up), None)
-
-    def answered(self, job: Job, hosts: Iterable[str]) -> None:
-        """`hosts` did not answer `job` 429: where it was the one to try that, they are open to all again."""
-        with self._lock:
-            for host in hosts:
-                if host in self._paused and self._paused[host].trial is job:
-                    self._open(host)
-
-    def end(self) -> None:
-        """Keep no job any longer."""
-        with self._lock:
-            self._ended = True
-            for host in list(self._paused):
-                self._open(host)
-
-    def _open(self, host: str) -> None:
-        for job, line in self._paused.pop(host).parked:
-            line.put(job)
-        if host in self._last:
-            self._last[host] = (self._last[host][0], time.monotonic())
-
-    def _longer(self, host: str) -> float:
-        """The seconds of the next pause: twice the last one's, unless the registry has answered for a while."""
-        last, opened = self._last.get(host, (0.0, 0.0))
-        again = self._paused[host].refusals > 1 or time.monotonic() - opened < FORGOTTEN
-        seconds = 2 * last if last and again else self._first
-        return min(seconds, LONGEST) * random.uniform(1, 1 + JITTER)  # noqa: S311 (no secret)
+    def release(self, hosts: Iterable[str], image: object) -> None:
+        """Let another image probe `hosts`."""
+        for host in hosts:
+            self.of(host).release(image)

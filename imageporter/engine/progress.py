@@ -1,13 +1,13 @@
-"""How far a long pass is: a live line on a terminal, else a line of the log now and then."""
+"""The progress of a long pass: a live line on a terminal, otherwise a log line every 30 seconds."""
 
-import threading
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
 from imageporter.system import logs
-from imageporter.engine.summary import Outcome, Word
-from imageporter.model.rule import Image
 
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30
@@ -16,58 +16,57 @@ LOG_SECONDS = 30
 class Progress:
     """What has happened to the `total` images so far."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._lock = threading.Lock()
-        self._counts: Counter[Word] = Counter()
+    def __init__(self) -> None:
+        self.total = 0
+        self._counts: Counter[Status] = Counter()
         self._copying: list[Image] = []
 
-    def ended(self, outcome: Outcome) -> None:
-        """Count an image."""
-        with self._lock:
-            self._counts[outcome.word] += 1
+    def count(self, outcome: Outcome) -> None:
+        """Count an image that has ended."""
+        self._counts[outcome.status] += 1
 
     @contextmanager
     def copying(self, image: Image) -> Iterator[None]:
         """The context in which `image` is copied."""
-        with self._lock:
-            self._copying.append(image)
+        self._copying.append(image)
         try:
             yield
         finally:
-            with self._lock:
-                self._copying.remove(image)
+            self._copying.remove(image)
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
         """A context in which the progress is shown."""
-        over = threading.Event()
-        show, seconds = (self._live, TERMINAL_SECONDS) if logs.has_live_line() else (self._line, LOG_SECONDS)
-
-        def again() -> None:
-            while not over.wait(seconds):
-                show()
-
-        thread = threading.Thread(target=again, name="progress", daemon=True)
-        thread.start()
+        task = asyncio.create_task(self._show())
         try:
             yield
         finally:
-            over.set()
-            thread.join()
-            logs.live("")
+            task.cancel()
+            logs.show_live_line("")
 
-    def _live(self) -> None:
-        done, words, copying = self._now()
-        logs.live(f"{done}/{self._total} done{words}" + "".join(f" | {image.source} -> {image.target}" for image in copying))
+    async def _show(self) -> None:
+        show, seconds = (self._live_line, TERMINAL_SECONDS) if logs.has_live_line() else (self._log, LOG_SECONDS)
+        while True:
+            await asyncio.sleep(seconds)
+            show()
 
-    def _line(self) -> None:
-        done, words, copying = self._now()
-        what = f"{done} of {self._total} images done{words}, {len(copying)} being copied"
-        copied, failed = self._counts[Word.COPIED], self._counts[Word.FAILED]
-        logs.event("pass.progress", what, images=self._total, done=done, copied=copied, failed=failed, copying=len(copying))
+    def _live_line(self) -> None:
+        copying = "".join(f" | {image}" for image in self._copying)
+        logs.show_live_line(f"{self._counts.total()}/{self.total} done{self._copied_and_failed}{copying}")
 
-    def _now(self) -> tuple[int, str, list[Image]]:
-        with self._lock:
-            words = f", {self._counts[Word.COPIED]} copied, {self._counts[Word.FAILED]} failed"
-            return self._counts.total(), words, list(self._copying)
+    def _log(self) -> None:
+        done = self._counts.total()
+        message = f"{done} of {self.total} images done{self._copied_and_failed}, {len(self._copying)} being copied"
+        logs.log_event(
+            "pass.progress",
+            message,
+            images=self.total,
+            done=done,
+            copied=self._counts[Status.COPIED],
+            failed=self._counts[Status.FAILED],
+            copying=len(self._copying),
+        )
+
+    @property
+    def _copied_and_failed(self) -> str:
+        return f", {self._counts[Status.COPIED]} copied, {self._counts[Status.FAILED]} failed"

@@ -1,161 +1,104 @@
-"""The outcomes of a pass -> log lines, the summary, report.json and the exit code."""
+"""The log lines of a pass, its summary, the content of report.json, and the exit code."""
 
-import json
-import os
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
+from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
+from imageporter.model.rule import Rule
+from imageporter.registry.errors import RegistryError
 from imageporter.system import logs
-from imageporter.model.rule import Image, Rule
-from imageporter.config.settings import Settings
+from imageporter.system.stopwatch import Stopwatch
 
-REPORT = "report.json"
-QUEUE_REPORT = "report-queue.json"
-INTERRUPTED = "interrupted"
-
-
-class Word(StrEnum):
-    """How an image ends, as exactly one of these."""
-
-    COPIED = "copied"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    WOULD_COPY = "would-copy"
+PASS = "pass"  # noqa: S105 (no password)
+QUEUE_RUN = "queue run"
+# In the counts an interrupted image is a failed one, too.
+_COUNTED = (Status.COPIED, Status.SKIPPED, Status.FAILED, Status.WOULD_COPY)
+_FAILED = frozenset({Status.FAILED, Status.INTERRUPTED})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one image ended: after how many attempts and seconds, with which digest or error."""
-
-    image: Image
-    word: Word
-    digest: str | None = None
-    error: str | None = None
-    attempts: int = 0
-    seconds: float = 0.0
-
-    def row(self) -> dict[str, Any]:
-        """The keys that log lines and report.json share."""
-        return {
-            "source": str(self.image.source),
-            "target": str(self.image.target),
-            "outcome": str(self.word),
-            "digest": self.digest,
-            "error": self.error,
-            "attempt": self.attempts,
-            "seconds": round(self.seconds, 3),
-        }
+def log_pass_start(rules: Sequence[Rule], name: str, *, dry_run: bool) -> Stopwatch:
+    """Log that the pass (or queue run) `name` begins, with its number of images as far as known; return its stopwatch."""
+    note = " (DRY_RUN: nothing will be copied)" if dry_run else ""
+    images = len({(image.source, image.target) for rule in rules if not rule.needs_listing for image in rule.images()})
+    unlisted = sum(rule.needs_listing for rule in rules)
+    parts = [_quantity(images, "image")] if images or not unlisted else []
+    parts += [f"{_quantity(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
+    message = f"{name} of {' and '.join(parts)}{note}"
+    logs.log_event("pass.start", message, images=images, rules=unlisted or None)
+    return Stopwatch()
 
 
-@dataclass(slots=True)
-class Clock:
-    """When something began: for people, and for taking the time."""
-
-    at: datetime = field(default_factory=lambda: datetime.now().astimezone())
-    ticks: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since then."""
-        return time.monotonic() - self.ticks
+def log_image_retry(image: Image, error: RegistryError, attempt: int, delay: float) -> None:
+    """Log that `image` is attempted again `delay` seconds after the failure of `attempt`."""
+    message = f"retrying in {delay:g} s: {image}: {error}"
+    source, target = str(image.source), str(image.target)
+    logs.log_event("image.retry", message, "WARNING", source=source, target=target, attempt=attempt, error=str(error))
 
 
-def pass_start(rules: Sequence[Rule], settings: Settings) -> Clock:
-    """Log that a pass begins, over how many images as far as that is known; gives its clock."""
-    dry = " (DRY_RUN: nothing will be copied)" if settings.dry_run else ""
-    images = len({(image.source, image.target) for rule in rules if not rule.open for image in rule.images()})
-    unlisted = sum(rule.open for rule in rules)
-    parts = [_counted(images, "image")] if images or not unlisted else []
-    parts += [f"{_counted(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
-    words = " and ".join(parts)
-    logs.event("pass.start", f"{_name(settings)} of {words}{dry}", images=images, rules=unlisted or None)
-    return Clock()
-
-
-def _name(settings: Settings) -> str:
-    return "queue run" if settings.queue else "pass"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def image_done(outcome: Outcome) -> None:
+def log_image_done(outcome: Outcome) -> None:
     """Log how an image ended."""
-    what = f"{outcome.word:<10} {outcome.image.source} -> {outcome.image.target}"
+    message = f"{outcome.status:<10} {outcome.image}"
     if outcome.error is not None:
-        logs.event("image.done", f"{what}: {outcome.error}", "ERROR", **outcome.row())
+        logs.log_event("image.done", f"{message}: {outcome.error}", "ERROR", **outcome.row())
+    elif outcome.status is Status.INTERRUPTED:
+        logs.log_event("image.done", message, "WARNING", **outcome.row())
     else:
-        short = (outcome.digest or "")[:19]
-        logs.event("image.done", f"{what} ({short}, {outcome.seconds:.2f} s)", **outcome.row())
+        digest = (outcome.digest or "")[:19]
+        logs.log_event("image.done", f"{message} ({digest}, {outcome.seconds:.2f} s)", **outcome.row())
 
 
-def summary(outcomes: Sequence[Outcome], clock: Clock) -> dict[str, Any]:
-    """The counts of a pass and its seconds; `interrupted` is how many of the failed were, where any was."""
-    counts = Counter(outcome.word for outcome in outcomes)
-    interrupted = sum(outcome.error == INTERRUPTED for outcome in outcomes)
-    also = {"interrupted": interrupted} if interrupted else {}
-    return {_key(word): counts[word] for word in Word} | also | {"seconds": round(clock.seconds, 3)}
-
-
-def pass_done(outcomes: Sequence[Outcome], clock: Clock, settings: Settings) -> None:
-    """Log the summary: a line of counts, then a line for each failure; one for all that were interrupted."""
-    counts = summary(outcomes, clock)
-    words = ", ".join(f"{counts[_key(word)]} {word}" for word in Word if word is not Word.WOULD_COPY or counts[_key(word)])
+def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch) -> None:
+    """Log the summary: the counts, then each failure; one line for all images of a registry that was given up."""
+    counts = summarize(outcomes, stopwatch)
+    words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
     how = "interrupted" if "interrupted" in counts else "done"
     level = "WARNING" if counts["failed"] else "INFO"
-    logs.event("pass.done", f"{_name(settings)} {how}: {words} in {clock.seconds:.1f} s", level, **counts)
-    failed = [outcome for outcome in outcomes if outcome.word is Word.FAILED]
+    logs.log_event("pass.done", f"{name} {how}: {words} in {stopwatch.seconds:.1f} s", level, **counts)
+    failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
     for outcome in failed:
-        if outcome.error != INTERRUPTED:
-            logger.error("failed: {} -> {}: {}", outcome.image.source, outcome.image.target, outcome.error)
+        if outcome.unavailable is None:
+            logger.error("failed: {}: {}", outcome.image, outcome.error)
+    given_up = Counter((outcome.unavailable, outcome.error) for outcome in failed if outcome.unavailable is not None)
+    for (host, error), count in given_up.items():
+        logger.error("failed: {} of {}, which was given up: {}", _quantity(count, "image"), host, error)
     if interrupted := counts.get("interrupted"):
-        words = "interrupted: {} of the {} images were not finished; the next pass takes them up"
-        logger.warning(words, interrupted, len(outcomes))
+        message = "interrupted: {} of the {} images were not finished; the next pass continues with them"
+        logger.warning(message, interrupted, len(outcomes))
 
 
-def write(path: Path, outcomes: Sequence[Outcome], clock: Clock, exit_code: int) -> None:
-    """Put the pass into the file `path`: the old one, or the new one whole, whenever the process dies."""
-    content = {
-        "started": clock.at.isoformat(timespec="seconds"),
+def summarize(outcomes: Sequence[Outcome], stopwatch: Stopwatch) -> dict[str, Any]:
+    """Return the counts of a pass and its seconds. `interrupted`, if any image was, counts a part of `failed`."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    interrupted = counts[Status.INTERRUPTED]
+    counts[Status.FAILED] += interrupted
+    part = {"interrupted": interrupted} if interrupted else {}
+    return {_key(status): counts[status] for status in _COUNTED} | part | {"seconds": round(stopwatch.seconds, 3)}
+
+
+def report_content(outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int) -> dict[str, Any]:
+    """Return the content of report.json: the summary, and one row per image."""
+    return {
+        "started": stopwatch.started.isoformat(timespec="seconds"),
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
         "exit_code": exit_code,
-        **summary(outcomes, clock),
+        **summarize(outcomes, stopwatch),
         "images": [outcome.row() for outcome in outcomes],
     }
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        logger.error("{} cannot be written: {}", path, error.strerror)
-        new.unlink(missing_ok=True)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """What `write` has put into the file `path`, without its images; None where there is none that can be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {key: value for key, value in content.items() if key != "images"}
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0: all well; 1: at least one image failed."""
-    return int(any(outcome.word is Word.FAILED for outcome in outcomes))
+    """Return 0 if no image failed, else 1."""
+    return int(any(outcome.status in _FAILED for outcome in outcomes))
 
 
-def _key(word: Word) -> str:
-    return word.value.replace("-", "_")
+def _quantity(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _key(status: Status) -> str:
+    return status.value.replace("-", "_")

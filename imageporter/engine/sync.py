@@ -1,197 +1,289 @@
-"""An image's way through a pass: the probe stage (wide), then the copy stage (narrow)."""
+"""One pass: make every target of some rules equal to its source.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+One coroutine per image: look up the source, look up the target, compare, copy, verify, record.
+"""
 
-from imageporter.model import rule
-from imageporter.registry.crane import Crane
-from imageporter.registry.errors import CraneError, Kind
-from imageporter.floor import Floor
-from imageporter.line import Job
-from imageporter.engine.progress import Progress
-from imageporter.store.records import Records
-from imageporter.model.reference import Reference
-from imageporter.engine.summary import INTERRUPTED, Outcome, Word, image_done
-from imageporter.model.rule import Image, Rule
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
 from imageporter.config.settings import Settings
-from imageporter.system.signals import InterruptedPassError, Stop
+from imageporter.engine.backoff import Backoffs, Operation
+from imageporter.engine.progress import Progress
+from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
+from imageporter.engine.slots import Demand, Hosts, Slots
+from imageporter.engine.summary import log_image_done
+from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
+from imageporter.model.reference import Reference
+from imageporter.model.rule import Rule, expand
+from imageporter.registry.crane import Crane
+from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.lookup import DigestLookup
+from imageporter.store.records import Records
+from imageporter.system import logs
+from imageporter.system.signals import Shutdown
 
-# A target that does not answer would not take a copy either: it is asked again first.
-NO_ANSWER = frozenset({Kind.RATE_LIMITED, Kind.TIMED_OUT, Kind.UNREACHABLE})
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An image, and its index among the outcomes."""
-
-    index: int
-    image: Image
-
-
-class Stages:
-    """The two stages, with the crane, the settings and the records that they work with; `tell` is told each outcome."""
+class SyncPass:
+    """One pass. `on_outcome` is called with each outcome."""
 
     def __init__(
-        self, crane: Crane, settings: Settings, stop: Stop, records: Records, tell: Callable[[Outcome], None]
+        self,
+        lookup: DigestLookup,
+        crane: Crane,
+        records: Records,
+        settings: Settings,
+        shutdown: Shutdown,
+        on_outcome: Callable[[Outcome], None],
     ) -> None:
+        self._lookup = lookup
         self._crane = crane
-        self._settings = settings
-        self._stop = stop
         self._records = records
-        self._tell = tell
-        self._floor = Floor(settings, stop)
+        self._settings = settings
+        self._shutdown = shutdown
+        self._on_outcome = on_outcome
+        self._backoffs = Backoffs(settings.retry_delay_time, settings.retries)
+        self._attempts = Attempts(self._backoffs, settings.retries, settings.retry_delay_time)
+        self._lookup_demand, self._copy_demand = Demand(self._backoffs.is_resting), Demand(self._backoffs.is_resting)
+        self._lookup_slots = Slots(settings.probes, self._lookup_demand)
+        self._copy_slots = Slots(settings.jobs, self._copy_demand)
+        self._progress = Progress()
         self._outcomes: list[Outcome] = []
-        self._progress = Progress(0)
+        self._by_source: dict[Reference, list[IndexedImage]] = defaultdict(list)
+        self._shared_digests: dict[Reference, asyncio.Future[str]] = {}
 
-    def run(self, wanted: Sequence[Rule]) -> list[Outcome]:
-        """Make every target of the rules equal to its source. Gives an outcome for each image, in the rules' order.
+    async def run(self, rules: Sequence[Rule]) -> list[Outcome]:
+        """Return the outcome of every image of `rules`, in their order. A rule that cannot be expanded is one failed outcome.
 
-        A rule that cannot be expanded is one failed outcome.
+        A shutdown ends it early: the outcomes of the images that were not finished are `interrupted`.
         """
-        with self._floor.working():
-            expanded = self._expand(wanted)
-            self._progress = Progress(len(expanded))
-            self._outcomes = [self._known(one) for one in expanded]
-            with self._progress.shown():
-                self._floor.run(self._questions(expanded))
+        self._outcomes = [Outcome(rule.as_image, Status.INTERRUPTED) for rule in rules]
+        with self._cancelled_on_shutdown():
+            await self._crane.login()
+            images = await self._expand(rules)
+            async with self._progress.shown():
+                await self._run_all([self._sync(image) for image in images])
         return self._outcomes
 
-    def _expand(self, wanted: Sequence[Rule]) -> list[Image | Outcome]:
-        """The images of the rules; each repository is listed once, however many rules ask."""
-        first = {rule.source.repository: rule for rule in reversed(wanted) if rule.open}
+    @contextmanager
+    def _cancelled_on_shutdown(self) -> Iterator[None]:
+        """A context that a shutdown leaves early: it cancels everything in it, and waits for crane's end."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 (for mypy)
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(task.cancel)
+
+        with self._shutdown.calling(cancel):
+            try:
+                yield
+            except asyncio.CancelledError:
+                task.uncancel()
+
+    async def _run_all(self, coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run all at once; one after the other, in the files' order, with PROBES=1 and JOBS=1."""
+        if self._settings.probes == self._settings.jobs == 1:
+            waiting = iter(coroutines)
+            try:
+                for coroutine in waiting:
+                    await coroutine
+            finally:
+                for coroutine in waiting:
+                    coroutine.close()  # after a cancellation
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for coroutine in coroutines:
+                tasks.create_task(coroutine)
+
+    # Expanding rules to images
+
+    async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
+        """Return the images of the rules. Each repository is listed once, however many rules need its tags."""
+        repositories = {rule.source.repository: rule.as_image for rule in reversed(rules) if rule.needs_listing}
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
-        self._floor.run(self._lists(reversed(first.values()), listed))
+        await self._run_all(
+            [
+                self._list_tags(IndexedImage(image, index, frozenset({image.source.host})), listed)
+                for index, image in enumerate(reversed(repositories.values()))
+            ]
+        )
         expanded: list[Image | Outcome] = []
 
-        def tags(rule: Rule) -> tuple[str, ...] | None:
-            known = listed[rule.source.repository]
-            if not isinstance(known, Outcome):
-                return known
-            expanded.append(replace(known, image=rule.whole))
+        def list_tags(rule: Rule) -> tuple[str, ...] | None:
+            tags = listed[rule.source.repository]
+            if not isinstance(tags, Outcome):
+                return tags
+            expanded.append(replace(tags, image=rule.as_image))
             return None
 
         def refuse(image: Image, reason: str) -> None:
-            expanded.append(Outcome(image, Word.FAILED, error=reason))
+            expanded.append(Outcome(image, Status.FAILED, error=reason))
 
+        for image in expand(rules, list_tags, refuse):
+            expanded.append(image)  # noqa: PERF402 (the other two append as well)
+        self._outcomes = [one if isinstance(one, Outcome) else Outcome(one, Status.INTERRUPTED) for one in expanded]
+        self._progress.total = len(expanded)
+        images = []
+        for index, one in enumerate(expanded):
+            if isinstance(one, Outcome):
+                self._report(one)
+                continue
+            indexed = IndexedImage(one, index, frozenset({one.source.host, one.target.host}))
+            images.append(indexed)
+            self._by_source[one.source].append(indexed)
+            self._lookup_demand.add(indexed, indexed.hosts)
+            self._copy_demand.add(indexed, indexed.hosts)
+        return images
+
+    async def _list_tags(self, image: IndexedImage, listed: "dict[Reference, tuple[str, ...] | Outcome]") -> None:
+        """List the tags of the repository `image.source` into `listed`, or how that failed."""
+        repository = image.image.source
+        step = Step(Operation.LOOKUP, image.hosts, self._lookup_slots)
         try:
-            with self._stop.breaking():
-                for image in rules.expand(wanted, tags, refuse):
-                    expanded.append(image)  # noqa: PERF402 (the other two append as well)
-        except InterruptedPassError:
-            return [Outcome(rule.whole, Word.FAILED, error=INTERRUPTED) for rule in wanted]
-        for outcome in expanded:
-            if isinstance(outcome, Outcome) and outcome.error != INTERRUPTED:
-                self._done(outcome)
-        return expanded
+            listed[repository] = await self._attempts.run(image, step, lambda: self._crane.list_tags(repository))
+        except FailedError as error:
+            listed[repository] = Outcome(
+                image.image,
+                Status.FAILED,
+                error=str(error),
+                attempts=image.attempts,
+                seconds=image.stopwatch.seconds,
+                unavailable=error.unavailable,
+            )
+        except Exception as error:
+            logs.log_bug(error)
+            listed[repository] = Outcome(image.image, Status.FAILED, error=f"unexpected {type(error).__name__}")
 
-    def _lists(self, wanted: Iterable[Rule], listed: dict[Reference, tuple[str, ...] | Outcome]) -> Iterator[Job]:
-        """Jobs that put the tags of each rule's source repository into `listed`, or how they failed."""
-        for index, rule in enumerate(wanted):
-            repository = rule.source.repository
+    # One image, from top to bottom
 
-            def ask(_: Job, repository: Reference = repository) -> None:
-                listed[repository] = self._crane.tags(repository)
+    async def _sync(self, image: IndexedImage) -> None:
+        """Make the target of `image` equal to its source."""
+        try:
+            await self._make_equal(image)
+        except FailedError as error:
+            self._settle(image, Status.FAILED, error=str(error), unavailable=error.unavailable)
+        except asyncio.CancelledError:
+            self._settle(image, Status.INTERRUPTED)
+            raise
+        except Exception as error:  # one image never stops another, even if the bug is ours
+            logs.log_bug(error)
+            self._settle(image, Status.FAILED, error=f"unexpected {type(error).__name__}")
 
-            def fail(job: Job, reason: str, repository: Reference = repository) -> None:
-                listed[repository] = _outcome(job, job.images[0], Word.FAILED, error=reason)
+    async def _make_equal(self, image: IndexedImage) -> None:
+        """Look up, compare, copy, verify, record. Raises FailedError."""
+        source, target = image.image.source, image.image.target
+        digest = source.digest or await self._source_digest(image)
+        if self._records.is_fresh(image.image, digest, self._settings.trust_records):
+            self._settle(image, Status.SKIPPED, digest)
+            return
+        step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_stopwatch=False)
+        if digest == await self._attempts.run(image, step, lambda: self._target_digest(target)):
+            self._records.record_verified(image.image, digest)
+            self._settle(image, Status.SKIPPED, digest)
+            return
+        if self._settings.dry_run:
+            self._settle(image, Status.WOULD_COPY, digest)
+            return
+        self._lookup_demand.discard(image)
+        step = Step(Operation.COPY, image.hosts, self._copy_slots)
+        await self._attempts.run(image, step, lambda: self._copy(image, digest), lambda: self._finish_copy(image, digest))
 
-            yield Job(index, frozenset({repository.host}), (rule.whole,), ask, fail)
+    async def _source_digest(self, image: IndexedImage) -> str:
+        """Return the digest of the source. It is looked up once, however many targets it has."""
+        source = image.image.source
+        step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots)
+        sharing = self._by_source[source]
+        shared = self._shared_digests.get(source)
+        if shared is not None:
+            try:
+                return await asyncio.shield(shared)
+            finally:
+                image.attempts = sharing[0].attempts
+        shared = self._shared_digests[source] = asyncio.get_running_loop().create_future()
+        try:
+            digest = await self._attempts.run(
+                image, step, lambda: self._look_up("source", source, step.hosts), sharing=sharing
+            )
+        except FailedError as error:
+            shared.set_exception(error)
+            shared.exception()  # retrieved, even if the source has one target only
+            raise
+        except BaseException:
+            shared.cancel()
+            raise
+        shared.set_result(digest)
+        return digest
 
-    def _questions(self, expanded: Sequence[Image | Outcome]) -> Iterator[Job]:
-        """A job for each source: it is asked once, however many targets it has, and not at all where it is a digest."""
-        places: dict[Reference, list[Place]] = {}
-        for index, image in enumerate(expanded):
-            if isinstance(image, Image):
-                places.setdefault(image.source, []).append(Place(index, image))
-        for source, wanted in places.items():
-            hosts = frozenset() if source.digest else frozenset({source.host})
-            yield self._job(wanted, hosts, self._asking(source, wanted))
+    async def _target_digest(self, target: Reference) -> str | None:
+        """Return the digest of the target; None if the registry does not say, because the copy will settle it.
 
-    def _job(self, places: Sequence[Place], hosts: frozenset[str], work: Callable[[Job], None]) -> Job:
-        def fail(job: Job, reason: str) -> None:
-            for place in places:
-                self._settle(place, _outcome(job, place.image, Word.FAILED, error=reason))
-
-        return Job(places[0].index, hosts, tuple(place.image for place in places), work, fail)
-
-    def _asking(self, source: Reference, places: Sequence[Place]) -> Callable[[Job], None]:
-        """Ask the source for its digest, then each of its targets."""
-
-        def ask(job: Job) -> None:
-            digest = source.digest or self._crane.digest("source", source)
-            for place in places:
-                if self._records.believed(place.image, digest, self._settings.trust_records):
-                    self._settle(place, _outcome(job, place.image, Word.SKIPPED, digest))
-                else:
-                    hosts = frozenset({place.image.target.host})
-                    self._floor.put(self._floor.probing, self._job([place], hosts, self._comparing(place, digest, job)))
-
-        return ask
-
-    def _comparing(self, place: Place, digest: str, asked: Job) -> Callable[[Job], None]:
-        """Compare the digest of the target with that of the source, which the job `asked` got."""
-
-        def compare(job: Job) -> None:
-            job.clock = asked.clock
-            if digest == self._digest_of_target(place.image):
-                self._records.verified(place.image, digest)
-                self._settle(place, _outcome(job, place.image, Word.SKIPPED, digest))
-            elif self._settings.dry_run:
-                self._settle(place, _outcome(job, place.image, Word.WOULD_COPY, digest))
-            else:
-                hosts = frozenset({place.image.source.host, place.image.target.host})
-                self._floor.put(self._floor.copying, self._job([place], hosts, self._copying(place, digest)))
-
-        return compare
-
-    def _copying(self, place: Place, digest: str) -> Callable[[Job], None]:
-        """Copy what differs, and ask the target afterwards: `copied` is a verified word."""
-        image = place.image
-
-        def copy(job: Job) -> None:
-            with self._progress.copying(image):
-                self._records.forget(image)
-                # By digest: a tag that moves in between cannot mix two images.
-                self._crane.copy(image.source.at(digest), image.target)
-                if (arrived := self._crane.digest("target", image.target)) != digest:
-                    raise CraneError("target", Kind.OTHER, f"has {arrived} after the copy of {digest}")
-            self._records.verified(image, digest)
-            self._settle(place, _outcome(job, image, Word.COPIED, digest))
-            with suppress(InterruptedPassError):
-                self._stop.wait(self._settings.sleep_time)
-
-        return copy
-
-    def _digest_of_target(self, image: Image) -> str | None:
-        """What the target is now; None where it does not say, and the copy will tell the truth.
-
-        Registries answer not found, unauthorised or denied for a repository that does not exist yet.
+        Registries return 401, 403 or 404 for a repository that does not exist yet. A registry that does not respond would not
+        accept a copy either, so its error is raised.
         """
         try:
-            return self._crane.digest("target", image.target)
-        except CraneError as error:
-            if error.kind in NO_ANSWER:
+            return await self._look_up("target", target, frozenset({target.host}))
+        except RegistryError as error:
+            if error.is_outage or error.kind is ErrorKind.RATE_LIMITED:
                 raise
             return None
 
-    def _known(self, expanded: Image | Outcome) -> Outcome:
-        """The outcome of an image so far."""
-        if isinstance(expanded, Image):
-            return Outcome(expanded, Word.FAILED, error=INTERRUPTED)
-        self._progress.ended(expanded)
-        return expanded
+    async def _look_up(self, subject: str, reference: Reference, hosts: Hosts) -> str:
+        # A registry that is about to be given up is described in crane's words.
+        return await self._lookup.digest(subject, reference, by_crane=self._backoffs.is_last_probe(hosts))
 
-    def _settle(self, place: Place, outcome: Outcome) -> None:
-        self._outcomes[place.index] = outcome
-        self._progress.ended(outcome)
-        if outcome.attempts or outcome.error != INTERRUPTED:
-            self._done(outcome)
+    async def _copy(self, image: IndexedImage, digest: str) -> None:
+        """Copy the image, and verify the target: `copied` is only reported after this check."""
+        source, target = image.image.source, image.image.target
+        self._copy_demand.discard(image)
+        try:
+            with self._progress.copying(image.image):
+                self._records.invalidate(image.image)
+                # By digest, so that a tag which moves meanwhile cannot mix two images.
+                await self._crane.copy(source.at(digest), target)
+                await self._verify(target, digest)
+        except BaseException:
+            self._copy_demand.add(image, image.hosts)
+            raise
+        self._records.record_verified(image.image, digest)
 
-    def _done(self, outcome: Outcome) -> None:
-        self._tell(outcome)
-        image_done(outcome)
+    async def _verify(self, target: Reference, digest: str) -> None:
+        """Raise RegistryError if the target is not `digest` after its copy."""
+        found = await self._lookup.digest("target", target)
+        if found != digest:
+            raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
 
+    async def _finish_copy(self, image: IndexedImage, digest: str) -> None:
+        """Report the copy, and keep its slot for SLEEP_TIME."""
+        self._settle(image, Status.COPIED, digest)
+        await asyncio.sleep(self._settings.sleep_time)
 
-def _outcome(job: Job, image: Image, word: Word, digest: str | None = None, error: str | None = None) -> Outcome:
-    return Outcome(image, word, digest, error, job.attempts, job.clock.seconds)
+    # Outcomes
+
+    def _settle(
+        self,
+        image: IndexedImage,
+        status: Status,
+        digest: str | None = None,
+        error: str | None = None,
+        unavailable: str | None = None,
+    ) -> None:
+        """Set and report the outcome of `image`, unless it has one already."""
+        if self._outcomes[image.index].status is not Status.INTERRUPTED:
+            return
+        for demand in (self._lookup_demand, self._copy_demand):
+            demand.discard(image)
+        self._copy_slots.grant()
+        outcome = Outcome(image.image, status, digest, error, image.attempts, image.stopwatch.seconds, unavailable)
+        self._outcomes[image.index] = outcome
+        if status is not Status.INTERRUPTED or image.attempts:
+            self._report(outcome)
+
+    def _report(self, outcome: Outcome) -> None:
+        self._progress.count(outcome)
+        self._on_outcome(outcome)
+        log_image_done(outcome)

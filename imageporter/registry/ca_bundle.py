@@ -1,7 +1,8 @@
-"""The authorities that crane trusts, put together once a pass.
+"""The CA bundle: one file with every certificate authority that crane would trust, built once per pass.
 
-Each crane reads, and takes apart, every certificate of the system's bundle and once more of the system's directory.
-That is half of what a look-up with TLS costs. One file with each certificate once means the same to it.
+Each crane process parses every certificate of the system's bundle, and once more those of the system's directory. That is
+half of what a crane look-up with TLS costs. A single file with each certificate once means the same to it, and the
+client needs such a file anyway.
 """
 
 import itertools
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-# As Go has them (crypto/x509, root_linux.go): the first file that can be read, and every directory.
+# Go's (crypto/x509, root_linux.go): the first file that can be read, and every directory.
 FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -25,24 +26,32 @@ DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
 
 
-def put_together(environ: Mapping[str, str], private: Path) -> dict[str, str]:
-    """Variables that make crane trust, from one file in `private`, all that it trusts with the variables `environ`.
+def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
+    """Build the CA bundle in the directory `private`, as Go would read it with the variables `environ`; return its path.
 
-    No variables where that is not Linux's way, or no certificate is found.
+    Returns None on other systems than Linux, and if no certificate is found.
     """
     if sys.platform != "linux":
-        return {}
+        return None
     unique = dict.fromkeys(found for text in _texts(environ) for found in _CERTIFICATE.findall(text))
     if not unique:
-        return {}
-    bundle, nothing = private / "authorities.pem", private / "no-authorities"
+        return None
+    bundle = private / "ca-bundle.pem"
     bundle.write_bytes(b"\n".join(unique) + b"\n")
-    nothing.mkdir()
-    return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(nothing)}
+    return bundle
+
+
+def ca_variables(bundle: Path | None) -> dict[str, str]:
+    """Return the variables that make crane trust `bundle` and nothing else; none if there is no bundle."""
+    if bundle is None:
+        return {}
+    empty = bundle.with_name("no-certificates")
+    empty.mkdir(exist_ok=True)
+    return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(empty)}
 
 
 def _texts(environ: Mapping[str, str]) -> Iterator[bytes]:
-    """The content of the files that Go would read, where they can be read."""
+    """Yield the content of the files that Go would read, if they can be read."""
     files = [environ["SSL_CERT_FILE"]] if environ.get("SSL_CERT_FILE") else FILES
     directories = environ["SSL_CERT_DIR"].split(":") if environ.get("SSL_CERT_DIR") else DIRECTORIES
     yield from itertools.islice(_readable(map(Path, files)), 1)

@@ -1,289 +1,280 @@
-"""The one doorway to crane, through `sh`: login, ls, digest, copy."""
+"""The one doorway to crane, through `sh`: login, ls, digest, copy.
 
+Each crane process is started and awaited by a thread of a pool, because `sh` in threads is faster than `sh` on asyncio. The
+threads of the pool outlive their processes, which are killed with the thread that forked them (see kill_with_parent).
+"""
+
+import asyncio
 import os
-import queue
 import shlex
 import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sh
 from loguru import logger
 
-from imageporter.registry import ca_bundle
-from imageporter.config.accounts_file import Accounts
-from imageporter.registry.errors import CraneError, Kind, crowded, error_words, kind_of
-from imageporter.system.errors import UserError
-from imageporter.registry.credentials import Keychain, registry_of
-from imageporter.system.logs import plain
-from imageporter.lookups import LookUps
-from imageporter.registry.redaction import Masks
-from imageporter.system.processes import dying_with, signal_group
+from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
-from imageporter.config.settings import Settings, process_environ
-from imageporter.system.signals import InterruptedPassError, Stop
+from imageporter.registry.credentials import CraneCredentials, registry_of
+from imageporter.registry.errors import LONGEST_DETAIL, ErrorKind, RegistryError, process_limit_advice
+from imageporter.registry.redaction import SecretMasker
+from imageporter.system.errors import UserError
+from imageporter.system.logs import to_plain_line
+from imageporter.system.processes import bytes_transferred, kill_with_parent, signal_group
 
-T = TypeVar("T")
-
-LONGEST_REASON = 500
-KILL_AFTER = 3
+KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL
+STALL_CHECKS = 8  # per STALL_TIMEOUT
 # These would override DOCKER_CONFIG.
-FOREIGN_KEYCHAINS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
-# Go's HTTP/2 puts all layers on one connection, of which Go's servers take 1 MiB a round trip: at 30 ms a big image
-# takes four times as long as over HTTP/1.1. In GODEBUG the last word counts, so the user's own does.
+FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
+# Go's HTTP/2 puts all layers on one connection, of which Go's servers accept 1 MiB per round trip: at 30 ms a big image
+# takes four times as long as over HTTP/1.1. In GODEBUG the last setting counts, so the user's own wins.
 HTTP_1 = "http2client=0"
 
 
-def _flags(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001
-    """`--insecure` lets crane go on without TLS, and without knowing the certificate."""
-    return ("--insecure",) if insecure else ()
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds after which crane is killed: a copy, any other call, and a copy that transfers nothing."""
+
+    copy: float
+    probe: float
+    stall: float
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A call is killed after `seconds`, and an error names the limit by `text`: `60 seconds (PROBE_TIMEOUT)`.
+
+    It is also killed if it reads and writes nothing for `stall` seconds.
+    """
+
+    seconds: float
+    text: str
+    stall: float | None = None
+
+
+class _Call:
+    """A crane process: started by a thread, bounded and killed by the event loop. `pid` is 0 while it does not run."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.must_end = False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `number` to the process group; if it does not run yet, its thread will kill it."""
+        self.must_end = True
+        if self.pid:
+            signal_group(self.pid, number)
 
 
 class Crane:
-    """crane, with keychains of its own in `private`, a directory that nobody else can read.
+    """crane, with its own credentials in `private`, a directory that only this user can read.
 
-    The user's docker configuration is neither read nor written. Every method raises CraneError where
-    crane fails, and InterruptedPassError where `stop` ended it.
+    The user's docker configuration is neither read nor written. `width` is the largest number of processes at once.
+    Every method raises RegistryError if crane fails. A method that is cancelled has ended its process.
     """
 
-    def __init__(self, executable: str, private: Path, accounts: Accounts, settings: Settings, stop: Stop) -> None:
-        self._settings = settings
-        self._stop = stop
+    def __init__(
+        self,
+        executable: str,
+        private: Path,
+        accounts: Accounts,
+        environ: Mapping[str, str],
+        limits: TimeLimits,
+        width: int,
+    ) -> None:
         self._private = private
         self._accounts = accounts
-        self._keychain = Keychain(private, accounts)
-        self._masks = Masks()
-        self._running: dict[int, sh.RunningCommand] = {}
-        self._running_lock = threading.Lock()
-        self._environ = {name: value for name, value in process_environ().items() if name not in FOREIGN_KEYCHAINS}
-        self._environ |= certificates.put_together(self._environ, private)
+        self._probe_limit = _Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)")
+        self._copy_limit = _Limit(limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall)
+        self._credentials = CraneCredentials(private, accounts)
+        self._masker = SecretMasker()
+        self._environ = {name: value for name, value in environ.items() if name not in FOREIGN_CREDENTIALS}
         self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
-        ours: dict[str, Any] = {"_preexec_fn": dying_with(os.getpid()), "_new_group": True, "_bg": True, "_bg_exc": False}
-        ours |= {"_tty_out": False, "_decode_errors": "replace"}
-        self._crane = sh.Command(executable).bake(**ours)
-        self._xargs = sh.Command("xargs").bake(**ours)
-        self._driver: sh.RunningCommand | None = None
-        self._look_ups = LookUps(executable, private, settings.probes + settings.jobs, self._start_look_ups)
+        options: dict[str, Any] = {"_preexec_fn": kill_with_parent(os.getpid()), "_new_group": True}
+        options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
+        self._crane = sh.Command(executable).bake(**options)
+        self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
 
-    def login(self) -> None:
-        """Put every account into the keychain (`crane auth login`, which asks no registry).
+    async def login(self) -> None:
+        """Write every account into the private credentials (`crane auth login`, which sends no request).
 
-        The passwords go by stdin. Raises UserError where crane does not take an account.
+        The passwords travel by stdin. Raises UserError if crane rejects an account.
         """
-        for account in self._accounts:
-            if account.username is None or account.password is None:
-                continue
-            self._masks.add(account.username, account.password)
-            command = ("auth", "login", account.host, f"--username={account.username}", "--password-stdin")
-            try:
-                self._call("login", command, self._keychain.login_folder(account), "PROBE_TIMEOUT", account.password)
-            except CraneError as error:
-                raise UserError([f"{account.prefix}: {error}"]) from None
+        accounts = [account for account in self._accounts if account.username is not None and account.password is not None]
+        results = await asyncio.gather(*(self._login(account) for account in accounts), return_exceptions=True)
+        lines = []
+        for account, result in zip(accounts, results, strict=True):
+            if isinstance(result, RegistryError):
+                lines.append(f"{account.prefix}: {result}")
+            elif isinstance(result, BaseException):
+                raise result
+        if lines:
+            raise UserError(lines)
 
-    def tags(self, repository: Reference) -> tuple[str, ...]:
-        """The tags of `repository`, without those that are digests of others' (`crane ls -O`)."""
-        command = ("ls", "--omit-digest-tags", repository.repository)
-        told = self._about("source", repository, self._look_up, command).splitlines()
-        tags = tuple(tag for tag in told if is_tag(tag))
-        if len(tags) < len(told):
-            logger.warning("{} lists {} tags that are none; they are left out", repository, len(told) - len(tags))
+    async def _login(self, account: Account) -> None:
+        assert account.username is not None  # noqa: S101 (for mypy: login skips the others)
+        assert account.password is not None  # noqa: S101
+        self._masker.add(account.username, account.password)
+        command = ("auth", "login", account.host, f"--username={account.username}", "--password-stdin")
+        directory = self._credentials.login_directory(account)
+        await self._run("login", command, directory, self._probe_limit, account.password)
+
+    async def list_tags(self, repository: Reference) -> tuple[str, ...]:
+        """Return the tags of `repository`, without the tags that are digests of other images (`crane ls -O`)."""
+        output = await self._run_for("source", repository, ("ls", "--omit-digest-tags", repository.repository))
+        listed = output.splitlines()
+        tags = tuple(tag for tag in listed if is_tag(tag))
+        if len(tags) < len(listed):
+            logger.warning("{} lists {} invalid tags; they are ignored", repository, len(listed) - len(tags))
         return tags
 
-    def digest(self, subject: str, image: Reference) -> str:
-        """The digest (`sha256:...`) of the manifest or index that `image` names (`crane digest`).
+    async def digest(self, subject: str, image: Reference, seconds: float | None = None) -> str:
+        """Return the digest (`sha256:...`) of the manifest or index that `image` names (`crane digest`).
 
-        `subject` is what an error calls the image: `source` or `target`.
+        `subject` is what an error calls the image: `source` or `target`. `seconds` are what is left of PROBE_TIMEOUT.
         """
-        printed = self._about(subject, image, self._look_up, ("digest", str(image))).strip()
-        if not is_digest(printed):
-            raise CraneError(subject, Kind.OTHER, f"crane printed {plain(printed)[:80]!r} where a digest belongs")
-        return printed
+        digest = (await self._run_for(subject, image, ("digest", str(image)), seconds)).strip()
+        if not is_digest(digest):
+            detail = f"crane printed {to_plain_line(digest)[:80]!r} instead of a digest"
+            raise RegistryError(subject, ErrorKind.OTHER, detail)
+        return digest
 
-    def copy(self, source: Reference, target: Reference) -> None:
-        """Copy an image or an index with all its children, keeping the digest (`crane copy`)."""
-        insecure = {self._insecure(image) for image in (source, target)}
+    async def copy(self, source: Reference, target: Reference) -> None:
+        """Copy an image, or an index with all its children, and keep the digest (`crane copy`)."""
+        insecure = {self._accounts.is_insecure(image) for image in (source, target)}
         if len(insecure) > 1:
-            self._copy_in_two(source, target)
+            await self._copy_through_directory(source, target)
             return
-        command = (*_flags(insecure.pop()), "copy", str(source), str(target))
+        command = (*_insecure_flag(insecure.pop()), "copy", str(source), str(target))
         try:
-            self._call("copy", command, self._keychain.folder(source, target))
-        except CraneError as error:
+            await self._run("copy", command, self._credentials.directory(source, target), self._copy_limit)
+        except RegistryError as error:
             sides = {"source": source, "target": target}
-            named = [(side, image) for side, image in sides.items() if f"//{registry_of(image)}/" in error.words]
-            raise (self._explained(error, *named[0]) if len(named) == 1 else error) from None
+            named = [(side, image) for side, image in sides.items() if f"//{registry_of(image)}/" in error.detail]
+            raise (self._explain(error, *named[0]) if len(named) == 1 else error) from None
 
-    def _copy_in_two(self, source: Reference, target: Reference) -> None:
-        """Copy by way of a folder (`crane pull`, `crane push`), so that `--insecure` holds for one side alone.
+    async def _copy_through_directory(self, source: Reference, target: Reference) -> None:
+        """Copy with `crane pull` and `crane push`, so that `--insecure` applies to one side only.
 
-        crane's flag is for the whole process: one `crane copy` would also trust a secure side that has a bad
-        certificate, or send its password without TLS. An OCI layout keeps the digest of images and indexes.
+        crane's flag applies to the whole process: one `crane copy` would also trust a bad certificate of the secure side,
+        or send its password without TLS. An OCI layout keeps the digests of images and indexes.
         """
-        with tempfile.TemporaryDirectory(dir=self._private) as folder:
-            self._about("source", source, self._call, ("pull", "--format=oci", str(source), folder))
-            self._about("target", target, self._call, ("push", folder, str(target)))
+        with tempfile.TemporaryDirectory(dir=self._private) as directory:
+            for subject, image, command in (
+                ("source", source, ("pull", "--format=oci", str(source), directory)),
+                ("target", target, ("push", directory, str(target))),
+            ):
+                flag = _insecure_flag(self._accounts.is_insecure(image))
+                try:
+                    await self._run(subject, (*flag, *command), self._credentials.directory(image), self._copy_limit)
+                except RegistryError as error:
+                    raise self._explain(error, subject, image) from None
 
-    def _about(self, subject: str, image: Reference, call: Callable[..., T], command: tuple[str, ...]) -> T:
-        """A `call` about one image, with its account and as securely as it wants; an error says whose it is."""
+    async def _run_for(self, subject: str, image: Reference, command: tuple[str, ...], seconds: float | None = None) -> str:
+        """Run crane for one image, with its account and security; an error names its registry."""
+        flag = _insecure_flag(self._accounts.is_insecure(image))
+        directory = self._credentials.directory(image)
+        limit = self._probe_limit if seconds is None else replace(self._probe_limit, seconds=seconds)
         try:
-            return call(subject, (*_flags(self._insecure(image)), *command), self._keychain.folder(image))
-        except CraneError as error:
-            raise self._explained(error, subject, image) from None
+            return await self._run(subject, (*flag, *command), directory, limit)
+        except RegistryError as error:
+            raise self._explain(error, subject, image) from None
 
-    def _insecure(self, image: Reference) -> bool:
-        account = self._accounts.of(image)
-        return account is not None and account.insecure
+    def _explain(self, error: RegistryError, subject: str, image: Reference) -> RegistryError:
+        """Return `error` as an error of `image`, with the account that was refused."""
+        detail = error.detail
+        if error.kind in {ErrorKind.UNAUTHORIZED, ErrorKind.DENIED}:
+            account = self._accounts.find(image)
+            detail += f" (as {account.username})" if account and account.username else f" (no account for {image.host})"
+        return RegistryError(subject, error.kind, detail, image.host, status=error.status)
 
-    def _explained(self, error: CraneError, subject: str, image: Reference) -> CraneError:
-        """`error`, which is about `image`; with the account that was refused."""
-        words = error.words
-        if error.kind in {Kind.UNAUTHORIZED, Kind.DENIED}:
-            account = self._accounts.of(image)
-            words += f" (as {account.username})" if account and account.username else f" (no account for {image.host})"
-        return CraneError(subject, error.kind, words, image.host)
-
-    @contextmanager
-    def ending(self) -> Iterator[None]:
-        """The context of all calls, to be entered in the main thread: a signal ends every running crane."""
-        with self._stop.ending(self._end_running):
-            self._look_ups.open()  # here: xargs dies with the thread that starts it
-            try:
-                yield
-            finally:
-                self._look_ups.close()
-                if self._driver is not None:
-                    with suppress(sh.ErrorReturnCode):
-                        self._driver.wait()
-
-    def _look_up(self, subject: str, command: tuple[str, ...], config: Path) -> str:
-        """Run crane with the keychain in `config`, among the other look-ups, and give its stdout."""
+    async def _run(
+        self, subject: str, command: tuple[str, ...], directory: Path, limit: _Limit, stdin: str | None = None
+    ) -> str:
+        """Run crane with the credentials in `directory`, and return its stdout."""
         logger.debug("+ crane {}", shlex.join(command))
-        seconds = self._settings.probe_timeout
-        self._stop.check()
+        call = _Call()
+        environ = self._environ | {"DOCKER_CONFIG": str(directory)}
+        started = self._threads.submit(self._execute, call, command, environ, stdin)
+        process = asyncio.wrap_future(started)
         try:
-            answer = self._look_ups.run(command, config.name, seconds)
-        except ChildProcessError as error:
-            self._stop.check()
-            raise CraneError(subject, Kind.OTHER, f"{error}; this call died with it") from None
-        if not answer.code:
-            return answer.stdout.decode(errors="replace")
-        self._stop.check()
-        if answer.timed_out:
-            raise _late(subject, seconds, "PROBE_TIMEOUT")
-        raise self._typed(subject, answer.stderr, answer.code)
-
-    def _start_look_ups(
-        self,
-        arguments: Sequence[str],
-        lines: "queue.Queue[str | None]",
-        told: Callable[[str], None],
-        ended: Callable[..., None],
-    ) -> None:
-        def over(died: sh.RunningCommand, *_: object) -> None:
-            signal_group(died.pid, signal.SIGKILL)  # where it was killed, what it ran goes on
-            ended()
-
-        try:
-            running = self._xargs(*arguments, _in=lines, _out=told, _err=_no_news, _done=over, _env=self._environ)
-        except sh.ForkException as error:
-            raise OSError(str(error)) from None
-        with self._running_lock:
-            self._driver = running
-        if self._stop.exit_code:  # the signal came before it was listed
-            signal_group(running.pid, signal.SIGTERM)
-
-    def _call(
-        self, subject: str, command: tuple[str, ...], config: Path, limit: str = "COPY_TIMEOUT", stdin: str | None = None
-    ) -> None:
-        """Run crane with the keychain in `config`, as a process of its own that is ended exactly.
-
-        It may take the number of seconds in the setting `limit`.
-        """
-        logger.debug("+ crane {}", shlex.join(command))
-        seconds: float = getattr(self._settings, limit.lower())
-        self._stop.check()
-        try:
-            running = self._crane(*command, _in=stdin, _env=self._environ | {"DOCKER_CONFIG": str(config)})
-        except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread is to be had
-            words = crowded(str(error)) or f"crane could not be run: {error}"
-            raise CraneError(subject, Kind.OTHER, words) from None
-        try:
-            with self._listed(running), _limited(running, seconds) as timed_out:
-                self._stop.check()
-                running.wait()
-        except sh.ErrorReturnCode as error:
-            self._stop.check()
-            if timed_out.is_set():
-                raise _late(subject, seconds, limit) from None
-            raise self._typed(subject, error.stderr, error.exit_code) from None
-
-    def _typed(self, subject: str, stderr: bytes, exit_code: int) -> CraneError:
-        told = stderr.decode(errors="replace")
-        words = crowded(told) or error_words(told) or f"crane ended with {exit_code}"
-        kind = kind_of(words)
-        words = self._masks.masked(words).replace(" (HEAD responses have no body, use GET for details)", "")
-        return CraneError(subject, kind, plain(words)[:LONGEST_REASON])
-
-    @contextmanager
-    def _listed(self, running: sh.RunningCommand) -> Iterator[None]:
-        """`running` is among those that a signal ends; a call that is left early is ended as well."""
-        with self._running_lock:
-            self._running[running.pid] = running
-        try:
-            yield
-        except InterruptedPassError:
-            signal_group(running.pid, signal.SIGKILL)  # it has only just begun
-            with suppress(sh.ErrorReturnCode):
-                running.wait()
+            overrun = await _bound(process, call, limit)
+        except asyncio.CancelledError:
+            await _end(started, process, call)
             raise
+        exit_code, stdout, stderr = await process
+        if not exit_code:
+            return stdout
+        if overrun:
+            raise RegistryError(subject, ErrorKind.TIMED_OUT, overrun)
+        raise self._redact(RegistryError.from_crane_stderr(subject, stderr, exit_code))
+
+    def _execute(
+        self, call: _Call, command: tuple[str, ...], environ: dict[str, str], stdin: str | None
+    ) -> tuple[int, str, str]:
+        """Run crane in this thread; return its exit code, stdout and stderr."""
+        try:
+            running = self._crane(*command, _in=stdin, _env=environ)
+        except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread can be started
+            return 1, "", f"Error: {process_limit_advice(str(error)) or f'crane could not be run: {error}'}"
+        call.pid = running.pid
+        if call.must_end:  # since before it ran
+            call.signal(signal.SIGKILL)
+        try:
+            running.wait()
+        except sh.ErrorReturnCode as error:
+            return error.exit_code, "", error.stderr.decode(errors="replace")
         finally:
-            with self._running_lock:
-                self._running.pop(running.pid, None)
+            call.pid = 0
+        return 0, str(running), ""
 
-    def _end_running(self) -> None:
-        """SIGTERM to every running crane, SIGKILL to those that still run KILL_AFTER seconds later."""
-        with self._running_lock:
-            running = [*self._running.values(), *([self._driver] if self._driver is not None else [])]
-        for one in running:
-            signal_group(one.pid, signal.SIGTERM)
+    def _redact(self, error: RegistryError) -> RegistryError:
+        detail = to_plain_line(self._masker.mask(error.detail))[:LONGEST_DETAIL]
+        return RegistryError(error.subject, error.kind, detail, error.host, status=error.status)
 
-        def kill() -> None:
-            for one in running:
-                if one is self._driver or one.pid in self._running:
-                    signal_group(one.pid, signal.SIGKILL)
-
-        late = threading.Timer(KILL_AFTER, kill)
-        late.daemon = True
-        late.start()
+    def close(self) -> None:
+        """Wait for the threads, whose processes have ended."""
+        self._threads.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _limited(running: sh.RunningCommand, seconds: float) -> Iterator[threading.Event]:
-    """Kill `running` after `seconds`; gives the event that tells so.
-
-    Not sh's `_timeout`: it looks every 0.1 s only, and makes each call that much longer.
-    """
-    timed_out = threading.Event()
-
-    def kill() -> None:
-        timed_out.set()
-        signal_group(running.pid, signal.SIGKILL)
-
-    timer = threading.Timer(seconds, kill)
-    timer.start()
-    try:
-        yield timed_out
-    finally:
-        timer.cancel()
-
-
-def _late(subject: str, seconds: float, limit: str) -> CraneError:
-    return CraneError(subject, Kind.TIMED_OUT, f"no end after {seconds:g} seconds ({limit})")
+async def _bound(process: "asyncio.Future[Any]", call: _Call, limit: _Limit) -> str | None:
+    """Wait for `process`. Kill it at the limit, and return what went wrong; None if it ended by itself."""
+    deadline = time.monotonic() + limit.seconds
+    interval = limit.stall / STALL_CHECKS if limit.stall else limit.seconds
+    last, since = None, time.monotonic()
+    while True:
+        await asyncio.wait({process}, timeout=min(deadline - time.monotonic(), interval))
+        if process.done():
+            return None
+        now = time.monotonic()
+        if now >= deadline:
+            call.signal(signal.SIGKILL)
+            return f"no end after {limit.text}"
+        transferred = bytes_transferred(call.pid) if limit.stall and call.pid else None
+        if transferred is None or transferred != last:
+            last, since = transferred, now
+        elif limit.stall and now - since >= limit.stall:
+            call.signal(signal.SIGKILL)
+            return f"no byte read or written for {limit.stall:g} seconds (STALL_TIMEOUT)"
 
 
-def _no_news(_: str) -> None:
-    """What xargs says of a death that we see ourselves."""
+async def _end(started: "Future[Any]", process: "asyncio.Future[Any]", call: _Call) -> None:
+    """Terminate a process whose call was cancelled; kill it KILL_AFTER seconds later."""
+    if started.cancel():  # no thread was free to start it
+        return
+    call.signal(signal.SIGTERM)
+    _, pending = await asyncio.wait({process}, timeout=KILL_AFTER)
+    if pending:
+        call.signal(signal.SIGKILL)
+        await asyncio.wait({process})
+
+
+def _insecure_flag(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001
+    """Return crane's flag for plain HTTP and unknown certificates."""
+    return ("--insecure",) if insecure else ()

@@ -1,71 +1,69 @@
-"""The keychains that crane is given: in each, the accounts of the references at hand and no other.
+"""crane's credentials: a DOCKER_CONFIG for each set of references, with their accounts and no others.
 
-crane looks for the exact `host/repository`, then for `host`; for a host it also takes what stands under any
-`host/...`, so that one namespace's password would reach another. Hence: one account alone stands under its
-host; two accounts of one host, or one beside anonymous access, stand under the exact repositories, with an
-empty entry under the host that answers for all others.
+crane looks up the exact `host/repository`, then `host`. For a host it also takes any `host/...` key, so one namespace's
+password would reach another. Hence an account that is alone on its host is written under the host. Two accounts of one
+host, or an account next to anonymous access, are written under the exact repositories, with an empty entry under the host
+for everything else.
 """
 
 import hashlib
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
-from imageporter.config.accounts_file import Account, Accounts
+from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import DOCKER_HUB, Reference
 
-# As go-containerregistry has them (pkg/authn/keychain.go).
+# go-containerregistry's (pkg/authn/keychain.go).
 DOCKER_HUB_REGISTRY = "index.docker.io"
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 CONFIG = "config.json"
 
 
-class Keychain:
-    """Directories for DOCKER_CONFIG below `private`, a directory that nobody else can read."""
+class CraneCredentials:
+    """Directories for DOCKER_CONFIG below `private`, a directory that only this user can read."""
 
     def __init__(self, private: Path, accounts: Accounts) -> None:
-        self.accounts = accounts
         self._private = private
-        self._lock = threading.Lock()
+        self._accounts = accounts
+        self._entries: dict[str, dict[str, str]] = {}
 
-    def login_folder(self, account: Account) -> Path:
-        """Where `crane auth login` puts `account`."""
-        return self._folder(f"login {account.prefix}", {})
+    def login_directory(self, account: Account) -> Path:
+        """Return the DOCKER_CONFIG into which `crane auth login` writes `account`."""
+        return self._directory(f"login {account.prefix}", {})
 
-    def folder(self, *images: Reference) -> Path:
-        """The DOCKER_CONFIG for a call on `images`."""
-        accounts = {image: self.accounts.of(image) for image in images}
+    def directory(self, *images: Reference) -> Path:
+        """Return the DOCKER_CONFIG for a crane call on `images`."""
+        accounts = {image: self._accounts.find(image) for image in images}
         entries: dict[str, Any] = {}
         for image, account in accounts.items():
-            neighbours = {other for one, other in accounts.items() if one.host == image.host}
-            if len(neighbours) == 1:
+            on_same_host = {other for one, other in accounts.items() if one.host == image.host}
+            if len(on_same_host) == 1:
                 entries |= {_host_key(image): self._entry(account)} if account else {}
             else:
                 entries |= {_repository_key(image): self._entry(account)}
                 entries.setdefault(_host_key(image), {})
-        return self._folder(json.dumps(entries, sort_keys=True), entries)
+        return self._directory(json.dumps(entries, sort_keys=True), entries)
 
     def _entry(self, account: Account | None) -> dict[str, str]:
-        """What crane wrote down when it logged `account` in; an empty entry is anonymous access."""
+        """Return the entry that `crane auth login` wrote for `account`; an empty entry means anonymous access."""
         if account is None or account.username is None:
             return {}
-        (entry,) = json.loads((self.login_folder(account) / CONFIG).read_text())["auths"].values()
-        return dict(entry)
+        if account.prefix not in self._entries:
+            config = json.loads((self.login_directory(account) / CONFIG).read_text())
+            (self._entries[account.prefix],) = config["auths"].values()
+        return self._entries[account.prefix]
 
-    def _folder(self, name: str, entries: dict[str, Any]) -> Path:
-        """The folder for what `name` stands for, made with `entries` the first time."""
-        folder = self._private / hashlib.sha256(name.encode()).hexdigest()[:32]
-        with self._lock:
-            if not folder.exists():
-                new = folder.with_suffix(".new")
-                new.mkdir(mode=0o700)
-                # Without a config.json crane would fall back on podman's.
-                config = new / CONFIG
-                config.touch(mode=0o600)
-                config.write_text(json.dumps({"auths": entries}))
-                new.rename(folder)
-        return folder
+    def _directory(self, name: str, entries: dict[str, Any]) -> Path:
+        """Return the directory for `name`, which is created with `entries` the first time."""
+        directory = self._private / hashlib.sha256(name.encode()).hexdigest()[:32]
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            # Without a config.json crane would fall back to podman's.
+            config = directory / CONFIG
+            config.touch(mode=0o600)
+            config.write_text(json.dumps({"auths": entries}))
+        return directory
 
 
 def _host_key(image: Reference) -> str:
@@ -77,5 +75,5 @@ def _repository_key(image: Reference) -> str:
 
 
 def registry_of(image: Reference) -> str:
-    """The host that crane asks for `image`, and names in its errors."""
+    """Return the host that crane sends requests for `image` to, and names in its errors."""
     return DOCKER_HUB_REGISTRY if image.host == DOCKER_HUB else image.host

@@ -1,11 +1,11 @@
-"""What is put together is what Go would read: one file, every directory, each certificate once."""
+"""The CA bundle is what Go would read: one file, every directory, each certificate once."""
 
 from pathlib import Path
 
 import pytest
 import trustme
 
-from imageporter.registry.ca_bundle import put_together
+from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables
 
 
 @pytest.fixture
@@ -29,16 +29,20 @@ def test_the_file_and_every_directory_each_certificate_once(folder: Path) -> Non
     (folder / "one" / "gone.pem").symlink_to(folder / "nowhere")
     (folder / "two" / "nested").mkdir()
     given = {"SSL_CERT_FILE": str(folder / "bundle.pem"), "SSL_CERT_DIR": f"{folder}/one:{folder}/two:{folder}/three"}
-    made = put_together(given, folder / "private")
-    bundle = Path(made["SSL_CERT_FILE"]).read_bytes()
+    path = build_ca_bundle(given, folder / "private")
+    assert path is not None
+    bundle = path.read_bytes()
     assert [bundle.count(one) for one in (first, second, third)] == [1, 1, 1]
     assert bundle.count(b"BEGIN CERTIFICATE") == 3
-    assert list(Path(made["SSL_CERT_DIR"]).iterdir()) == []
+    variables = ca_variables(path)
+    assert variables["SSL_CERT_FILE"] == str(path)
+    assert list(Path(variables["SSL_CERT_DIR"]).iterdir()) == []
 
 
 def test_nothing_found_changes_nothing(folder: Path) -> None:
     given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": str(folder / "private")}
-    assert put_together(given, folder / "private") == {}
+    assert build_ca_bundle(given, folder / "private") is None
+    assert ca_variables(None) == {}
     assert list((folder / "private").iterdir()) == []
 
 
@@ -55,4 +59,6 @@ def test_a_directory_that_cannot_be_read_is_passed_over(folder: Path, monkeypatc
 
     monkeypatch.setattr(Path, "iterdir", refusing)
     given = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": f"{closed}:{folder}/one"}
-    assert Path(put_together(given, folder / "private")["SSL_CERT_FILE"]).read_bytes().count(b"BEGIN") == 1
+    path = build_ca_bundle(given, folder / "private")
+    assert path is not None
+    assert path.read_bytes().count(b"BEGIN") == 1

@@ -1,48 +1,68 @@
-"""What no registry can be made to do: a mistake of ours in the midst of a pass."""
+"""What no registry can be made to do: a bug in the middle of a pass."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from imageporter.system import logs
-from imageporter.model import rule
-from imageporter.registry.crane import Crane
-from imageporter.config.files import Place
-from imageporter.store.records import Records
-from imageporter.model.reference import Reference
-from imageporter.engine.summary import Outcome, Word
+from imageporter.config.files import Location
+from imageporter.config.images_file import validate_images
 from imageporter.config.settings import Settings
-from imageporter.engine.sync import Stages
-from imageporter.system.signals import Stop
+from imageporter.engine.sync import SyncPass
+from imageporter.model.outcome import Outcome, Status
+from imageporter.model.reference import Reference
+from imageporter.registry.crane import Crane
+from imageporter.registry.lookup import DigestLookup
+from imageporter.store.records import Records
+from imageporter.system import logs
+from imageporter.system.errors import Problems
+from imageporter.system.signals import Shutdown
 
 DIGEST = "sha256:" + "0" * 64
 
 
 class Broken:
-    """A crane whose code is wrong for one image."""
+    """Look-ups whose code is wrong for one image, and a crane without work."""
 
-    def digest(self, _: str, image: Reference) -> str:
+    async def login(self) -> None:
+        """Do nothing."""
+
+    async def list_tags(self, _: Reference) -> tuple[str, ...]:
+        raise RuntimeError("ours")
+
+    async def digest(self, _: str, image: Reference, **__: object) -> str:
         secret = "a secret in a variable"  # noqa: F841 (what a careless traceback would show)
         if image.path == "library/broken":
             raise RuntimeError("ours")
         return DIGEST
 
 
-def test_a_mistake_of_ours_fails_its_image_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    mistakes: list[str] = []
-    data = [{"source": name, "target": f"ghcr.io/{name}"} for name in ("broken", "good")]
-    wanted = rules.check(data, Place(Path("images.json")), mistakes)
-    settings = Settings(log_level="DEBUG")
-    logs.configure(settings)
-    told_of: list[Outcome] = []
-    outcomes = Stages(cast("Crane", cast("Any", Broken())), settings, Stop(), Records(None), told_of.append).run(wanted)
-    assert [(outcome.word, outcome.error) for outcome in outcomes] == [
-        (Word.FAILED, "unexpected RuntimeError"),
-        (Word.SKIPPED, None),
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_bug_fails_its_image_alone(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    problems = Problems()
+    data = {f"{name}:1": f"ghcr.io/{name}" for name in ("broken", "good")} | {"listed": "ghcr.io/listed"}
+    rules = validate_images(data, Location(Path("images.json")), problems)
+    settings = Settings(jobs=width, probes=width)
+    logs.configure("DEBUG")
+    reported: list[Outcome] = []
+    broken = cast("Any", Broken())
+
+    async def run() -> list[Outcome]:
+        one = SyncPass(
+            cast("DigestLookup", broken), cast("Crane", broken), Records(None), settings, Shutdown(), reported.append
+        )
+        return await one.run(rules)
+
+    outcomes = asyncio.run(run())
+    assert not problems
+    assert [(outcome.status, outcome.error) for outcome in outcomes] == [
+        (Status.FAILED, "unexpected RuntimeError"),
+        (Status.SKIPPED, None),
+        (Status.FAILED, "unexpected RuntimeError"),
     ]
-    assert {id(outcome) for outcome in told_of} == {id(outcome) for outcome in outcomes}
-    told = capsys.readouterr().out
-    assert "unexpected RuntimeError; this is a mistake of ImagePorter's (LOG_LEVEL=DEBUG shows where)" in told
-    assert "Traceback (most recent call last):" in told
-    assert "a secret in a variable" not in told.replace('secret = "a secret in a variable"', "")
+    assert {id(outcome) for outcome in reported} == {id(outcome) for outcome in outcomes}
+    output = capsys.readouterr().out
+    assert "unexpected RuntimeError; this is a bug in ImagePorter (LOG_LEVEL=DEBUG shows where)" in output
+    assert "Traceback (most recent call last):" in output
+    assert "a secret in a variable" not in output.replace('secret = "a secret in a variable"', "")

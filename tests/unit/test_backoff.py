@@ -1,0 +1,206 @@
+"""Back-off of one registry: when it rests, for how long, who probes it, and when it is given up."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from imageporter.engine import backoff
+from imageporter.engine.backoff import Backoff, Backoffs, Operation, UnavailableError
+from imageporter.registry.errors import ErrorKind, RegistryError
+
+LIMITED = RegistryError("source", ErrorKind.RATE_LIMITED, "slow down", "reg.io", status=429)
+REFUSED = RegistryError("source", ErrorKind.UNREACHABLE, "connection refused", "reg.io")
+HOSTS = frozenset({"reg.io"})
+
+
+def limited(retry_after: float) -> RegistryError:
+    return RegistryError("source", ErrorKind.RATE_LIMITED, "slow down", "reg.io", status=429, retry_after=retry_after)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """A clock that only the test advances."""
+    clock = [1000.0]
+    monkeypatch.setattr(backoff.time, "monotonic", lambda: clock[0])
+    yield clock
+
+
+def rests(one: Backoff, error: RegistryError, count: int) -> list[float]:
+    """Return the seconds of `count` rests after failures in a row."""
+    seconds = []
+    for _ in range(count):
+        one.prober = "image"
+        one.record_failure(error, Operation.LOOKUP, "image")
+        seconds.append(one.seconds_left)
+    return seconds
+
+
+@pytest.mark.usefixtures("now")
+def test_429_rests_at_once_and_longer_each_time() -> None:
+    first, second, third = rests(Backoff("reg.io", 5, 9), LIMITED, 3)
+    assert 5 <= first <= 5 * 1.25
+    assert 2 * first <= second <= 2 * first * 1.25
+    assert 2 * second <= third <= 2 * second * 1.25
+
+
+@pytest.mark.usefixtures("now")
+def test_no_rest_is_longer_than_five_minutes() -> None:
+    assert max(rests(Backoff("reg.io", 5, 99), LIMITED, 30)) <= 300 * 1.25
+    assert rests(Backoff("reg.io", 5, 9), limited(86400), 1) == [300]
+
+
+@pytest.mark.usefixtures("now")
+def test_retry_after_is_honoured() -> None:
+    assert rests(Backoff("reg.io", 5, 9), limited(42), 2) == [42, 42]
+    assert rests(Backoff("reg.io", 5, 9), limited(0), 1) == [1]
+
+
+@pytest.mark.usefixtures("now")
+def test_an_outage_rests_after_three_failures_in_a_row() -> None:
+    one = Backoff("reg.io", 5, 2)
+    for _ in range(2):
+        one.record_failure(REFUSED, Operation.LOOKUP, "image")
+        assert not one.is_resting
+    one.record_success(Operation.LOOKUP)
+    for _ in range(2):
+        one.record_failure(REFUSED, Operation.LOOKUP, "image")
+        assert not one.is_resting
+    one.record_failure(REFUSED, Operation.LOOKUP, "image")
+    assert one.is_resting
+
+
+@pytest.mark.usefixtures("now")
+def test_a_success_of_another_operation_does_not_end_a_streak() -> None:
+    """A registry may answer look-ups while its uploads stall."""
+    one = Backoff("reg.io", 5, 2)
+    for _ in range(3):
+        assert not one.is_resting
+        one.record_failure(REFUSED, Operation.COPY, "image")
+        if not one.is_resting:
+            one.record_success(Operation.LOOKUP)
+    assert one.is_resting
+
+
+@pytest.mark.usefixtures("now")
+def test_it_is_given_up_after_the_last_rest() -> None:
+    one = Backoff("reg.io", 5, 2)
+    assert not one.is_last_probe
+    rests(one, LIMITED, 2)
+    assert one.is_last_probe
+    assert one.give_up_reason is None
+    one.record_failure(LIMITED, Operation.LOOKUP, "image")
+    assert one.give_up_reason == "source too many requests: slow down (and again after 2 pauses)"
+
+
+@pytest.mark.usefixtures("now")
+def test_what_was_sent_before_the_rest_does_not_count() -> None:
+    one = Backoff("reg.io", 5, 1)
+    for _ in range(50):
+        one.record_failure(LIMITED, Operation.LOOKUP, object())
+    assert one.is_resting
+    assert one.give_up_reason is None
+
+
+def test_the_next_rest_is_short_again_once_the_registry_has_answered_for_a_while(now: list[float]) -> None:
+    one = Backoff("reg.io", 5, 9)
+    rests(one, LIMITED, 3)
+    one.record_success(Operation.LOOKUP)
+    now[0] += 30
+    assert rests(one, LIMITED, 1)[0] > 20
+    one.record_success(Operation.LOOKUP)
+    now[0] += 61
+    assert rests(one, LIMITED, 1)[0] <= 5 * 1.25
+
+
+def test_one_image_probes_and_its_success_opens_the_registry_to_all() -> None:
+    async def run() -> None:
+        backoffs = Backoffs(retry_delay_time=0, retries=2)
+        one = backoffs.of("reg.io")
+        one.record_failure(limited(0), Operation.LOOKUP, "sent before")
+        started: list[int] = []
+        probing, proceed = asyncio.Event(), asyncio.Event()
+
+        async def image(number: int) -> None:
+            await backoffs.wait(HOSTS, number)
+            assert backoffs.may_start(HOSTS, number)
+            started.append(number)
+            probing.set()
+            if len(started) == 1:
+                await proceed.wait()
+                one.record_success(Operation.LOOKUP)
+            backoffs.release(HOSTS, number)
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(image(number))
+            await probing.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(started) == 1
+            assert not backoffs.may_start(HOSTS, "another")
+            proceed.set()
+        assert sorted(started) == list(range(20))
+
+    asyncio.run(run())
+
+
+def test_everything_that_waits_fails_with_the_reason_once_it_is_given_up() -> None:
+    async def run() -> None:
+        backoffs = Backoffs(retry_delay_time=0, retries=0)
+        one = backoffs.of("reg.io")
+        one.record_failure(limited(0), Operation.LOOKUP, "sent before")
+        reasons: list[str] = []
+
+        async def image(number: int) -> None:
+            try:
+                await backoffs.wait(HOSTS, number)
+                one.record_failure(LIMITED, Operation.LOOKUP, number)
+                backoffs.release(HOSTS, number)
+                await backoffs.wait(HOSTS, number)
+            except UnavailableError as error:
+                reasons.append(f"{error.host}: {error}")
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(image(number))
+        assert reasons == ["reg.io: source too many requests: slow down (and again after a pause)"] * 20
+
+    asyncio.run(run())
+
+
+def test_images_of_two_resting_registries_never_wait_for_each_other() -> None:
+    async def run() -> None:
+        backoffs = Backoffs(retry_delay_time=0, retries=5)
+        for host in ("a.io", "b.io"):
+            backoffs.of(host).record_failure(limited(0), Operation.COPY, "sent before")
+        done: list[object] = []
+
+        async def image(number: int, *hosts: str) -> None:
+            await backoffs.wait(hosts, number)
+            for host in hosts:
+                backoffs.of(host).record_success(Operation.COPY)
+            backoffs.release(hosts, number)
+            done.append(number)
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            for number in range(30):
+                tasks.create_task(image(number, *(("a.io", "b.io"), ("b.io",), ("a.io",))[number % 3]))
+        assert len(done) == 30
+
+    asyncio.run(run())
+
+
+def test_a_probe_that_is_cancelled_leaves_its_role_to_another() -> None:
+    async def run() -> None:
+        backoffs = Backoffs(retry_delay_time=0, retries=5)
+        backoffs.of("reg.io").record_failure(limited(1), Operation.LOOKUP, "sent before")
+        first = asyncio.create_task(backoffs.wait(HOSTS, "first"))
+        second = asyncio.create_task(backoffs.wait(HOSTS, "second"))
+        await asyncio.sleep(0)
+        first.cancel()
+        async with asyncio.timeout(30):
+            await second
+        assert backoffs.may_start(HOSTS, "second")
+
+    asyncio.run(run())

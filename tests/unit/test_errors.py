@@ -1,0 +1,77 @@
+"""Errors of registries, from crane's stderr as the real crane prints it, and from responses."""
+
+import pytest
+
+from imageporter.registry.errors import ErrorKind, RegistryError
+
+HTTPS_ATTEMPT = 'Get "https://127.0.0.1:5601/v2/": tls: first record does not look like a TLS handshake'
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "status"),
+    [
+        ("Error: GET https://r.io/v2/a/manifests/1: MANIFEST_UNKNOWN: manifest unknown", ErrorKind.NOT_FOUND, None),
+        ("Error: GET https://r.io/v2/a/manifests/1: NAME_UNKNOWN: Unknown name", ErrorKind.NOT_FOUND, None),
+        ("Error: GET https://r.io/token: UNAUTHORIZED: authentication required", ErrorKind.UNAUTHORIZED, None),
+        ("Error: GET https://r.io/v2/a/manifests/DENIED: MANIFEST_UNKNOWN: x", ErrorKind.NOT_FOUND, None),
+        ("Error: GET https://r.io/v2/: TOOMANYREQUESTS: slow down", ErrorKind.RATE_LIMITED, None),
+        ("Error: GET https://r.io/v2/: unexpected status code 429 Too Many Requests: x", ErrorKind.RATE_LIMITED, 429),
+        ("Error: GET https://r.io/v2/: unexpected status code 502 Bad Gateway: <p>: DENIED", ErrorKind.OTHER, 502),
+        ('Error: Get "https://r.io/v2/": dial tcp: lookup r.io: no such host', ErrorKind.UNREACHABLE, None),
+        ('Error: Get "https://r.io/v2/": net/http: TLS handshake timeout: EOF', ErrorKind.UNREACHABLE, None),
+        ("anything else", ErrorKind.OTHER, None),
+        ("", ErrorKind.OTHER, None),
+    ],
+)
+def test_what_crane_prints_is_typed(stderr: str, kind: ErrorKind, status: int | None) -> None:
+    error = RegistryError.from_crane_stderr("source", stderr, 1)
+    assert (error.kind, error.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "status"),
+    [
+        ("GET http://127.0.0.1:5601/v2/: unexpected status code 429 Too Many Requests", ErrorKind.RATE_LIMITED, 429),
+        ("GET http://127.0.0.1:5601/v2/: unexpected status code 403 Forbidden: no", ErrorKind.DENIED, 403),
+        ("GET http://127.0.0.1:5601/v2/: unexpected status code 503 Service Unavailable", ErrorKind.OTHER, 503),
+        ('Get "http://127.0.0.1:5601/v2/": dial tcp 127.0.0.1:5601: connect: refused', ErrorKind.UNREACHABLE, None),
+    ],
+)
+def test_the_last_attempt_decides_because_crane_tries_https_before_plain_http(
+    last: str, kind: ErrorKind, status: int | None
+) -> None:
+    error = RegistryError.from_crane_stderr("source", f"Error: {HTTPS_ATTEMPT}; {last}", 1)
+    assert (error.kind, error.status) == (kind, status)
+    assert str(error) == f"source {kind.value}: {HTTPS_ATTEMPT}; {last}"  # the text stays whole
+
+
+def test_only_crane_s_error_line_is_shown() -> None:
+    stderr = "2026/11/24 11:21:43 retrying GET ...\nError: fetching: HEAD https://r.io: unexpected status code 500"
+    assert str(RegistryError.from_crane_stderr("copy", stderr, 1)) == (
+        "copy failed: fetching: HEAD https://r.io: unexpected status code 500"
+    )
+    assert str(RegistryError.from_crane_stderr("copy", "", 137)) == "copy failed: crane exited with 137"
+
+
+def test_too_few_processes_are_explained() -> None:
+    error = RegistryError.from_crane_stderr("copy", "runtime: failed to create new OS thread (have 5)", 2)
+    assert "docker's --pids-limit" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "permanent", "outage"),
+    [
+        (401, ErrorKind.UNAUTHORIZED, True, False),
+        (403, ErrorKind.DENIED, True, False),
+        (404, ErrorKind.NOT_FOUND, True, False),
+        (418, ErrorKind.OTHER, False, False),
+        (429, ErrorKind.RATE_LIMITED, False, False),
+        (500, ErrorKind.OTHER, False, True),
+        (503, ErrorKind.OTHER, False, True),
+    ],
+)
+def test_responses_are_typed_by_their_status(status: int, kind: ErrorKind, permanent: bool, outage: bool) -> None:  # noqa: FBT001
+    error = RegistryError.from_response("target", "HEAD https://r.io/v2/a/manifests/1", "r.io", status, 7)
+    assert (error.kind, error.is_permanent, error.is_outage) == (kind, permanent, outage)
+    assert str(error) == f"target {kind.value}: HEAD https://r.io/v2/a/manifests/1: unexpected status code {status}"
+    assert (error.host, error.retry_after) == ("r.io", 7)
