@@ -1,0 +1,212 @@
+"""Looks up digests over persistent connections, with libcurl on the event loop.
+
+The client only accepts unambiguous responses. If it does not understand a response, it does not decide, and crane does.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pycurl
+from loguru import logger
+
+from imageporter.model.account import Accounts
+from imageporter.model.reference import DEFAULT_TAG, Reference, is_digest
+from imageporter.registry.authenticator import Authenticator, Response, TooManyRequestsError
+from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.proxies import proxy_for
+
+# crane's, in its order: both must be given the same manifest.
+ACCEPT = (
+    "Accept: "
+    "application/vnd.docker.distribution.manifest.v1+json,"
+    "application/vnd.docker.distribution.manifest.v1+prettyjws,"
+    "application/vnd.docker.distribution.manifest.v2+json,"
+    "application/vnd.oci.image.manifest.v1+json,"
+    "application/vnd.docker.distribution.manifest.list.v2+json,"
+    "application/vnd.oci.image.index.v1+json"
+)
+OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
+LONGEST_RETRY_AFTER = 300.0  # seconds
+LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
+HTTP2_CONNECTIONS = 4  # to one host: HTTP/2 multiplexes, and curl opens them one by one
+
+
+class Client:
+    """Looks up digests. Use it as a context manager, in a running event loop."""
+
+    def __init__(self, accounts: Accounts, ca_bundle: Path | None, environ: Mapping[str, str], width: int) -> None:
+        """Trust the certificates in `ca_bundle`, and take the proxies from `environ`.
+
+        `width` is the number of look-ups that run at the same time.
+        """
+        self._transport = _Transport(ca_bundle, environ, width)
+        self._authenticator = Authenticator(accounts, self._transport.send)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection. Requests that are under way are cancelled."""
+        await self._authenticator.close()
+        await self._transport.close()
+
+    async def digest(self, subject: str, image: Reference, seconds: float) -> str | None:
+        """Return the digest of `image`, which an error calls `subject` (`source` or `target`); None if crane must decide.
+
+        Raises RegistryError if a target does not exist, if there were too many requests, and if no complete response
+        arrived within `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._head(image, seconds)
+        except TimeoutError:
+            detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
+            raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
+        except TooManyRequestsError as error:
+            response = error.response
+        if response is None:
+            return None
+        if response.status == TOO_MANY_REQUESTS or (response.status == NOT_FOUND and subject == "target"):
+            retry_after = _retry_after(response)
+            raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after)
+        return _digest(response, image.digest) if response.status == OK else None
+
+    async def _head(self, image: Reference, seconds: float) -> Response | None:
+        """Return the response to the HEAD request for a manifest. A cached token that is refused is renewed once."""
+        while access := await self._authenticator.access(image, seconds):
+            url = f"{access.url}/v2/{image.path}/manifests/{image.digest or image.tag or DEFAULT_TAG}"
+            headers = [ACCEPT, *access.headers]
+            response = await self._transport.send("HEAD", url, headers, insecure=access.insecure)
+            if response is None or response.status != UNAUTHORIZED or not access.token or not access.is_cached:
+                return response
+            self._authenticator.discard(image, access.token)
+        return None
+
+
+def _digest(response: Response, expected: str | None) -> str | None:
+    """Return the digest in a response, if crane would accept it: it wants all three headers."""
+    digests = response.header("Docker-Content-Digest")
+    if len(digests) != 1 or not is_digest(digests[0]) or digests[0] != (expected or digests[0]):
+        return None
+    return digests[0] if response.header("Content-Type") and response.header("Content-Length") else None
+
+
+def _retry_after(response: Response) -> float | None:
+    """Return the `Retry-After` of a response in seconds, which may be a date; None if there is none."""
+    text = "".join(response.header("Retry-After"))
+    try:
+        seconds = float(text) if text.isdecimal() else _seconds_until(parsedate_to_datetime(text))
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _seconds_until(date: datetime) -> float:
+    return (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
+class _Transport:
+    """Sends requests with HTTP/2, and with HTTP/1.1 to servers that have no HTTP/2."""
+
+    def __init__(self, ca_bundle: Path | None, environ: Mapping[str, str], width: int) -> None:
+        self._environ = environ
+        self._http2 = _Connections(pycurl.CURL_HTTP_VERSION_2TLS, HTTP2_CONNECTIONS, ca_bundle)
+        self._http1 = _Connections(pycurl.CURL_HTTP_VERSION_1_1, width, ca_bundle)
+        self._without_http2: set[str] = set()
+        self._proxies: dict[str, str] = {}
+
+    async def send(self, method: str, url: str, headers: list[str], *, insecure: bool) -> Response | None:
+        """Return the response to a request; None if there is none, because a connection failed, say."""
+        scheme, _, rest = url.partition("://")
+        authority = rest.partition("/")[0].partition("?")[0]
+        origin = f"{scheme}://{authority}"
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(scheme, authority, self._environ)
+        is_http1 = scheme == "http" or origin in self._without_http2
+        connections = self._http1 if is_http1 else self._http2
+        response, version = await connections.perform(method, url, headers, self._proxies[origin], insecure=insecure)
+        if version in {pycurl.CURL_HTTP_VERSION_1_0, pycurl.CURL_HTTP_VERSION_1_1}:
+            self._without_http2.add(origin)
+        return response
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http2.close()
+        await self._http1.close()
+
+
+class _Connections:
+    """Connections of one HTTP version, at most `per_host` to each host, and curl's handles for requests over them."""
+
+    def __init__(self, version: int, per_host: int, ca_bundle: Path | None) -> None:
+        self._version = version
+        self._ca_bundle = ca_bundle
+        self._multi = pycurl.AsyncCurlMulti()
+        self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
+        self._idle: list[Any] = []
+
+    async def perform(
+        self, method: str, url: str, headers: list[str], proxy: str, *, insecure: bool
+    ) -> tuple[Response | None, int]:
+        """Return the response to a request, and its HTTP version; None and 0 if there is no complete response."""
+        request = f"{method} {url}"
+        handle = self._idle.pop() if self._idle else self._new_handle()
+        header_lines: list[bytes] = []
+        body: list[bytes] = []
+        handle.setopt(pycurl.URL, url)
+        handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
+        handle.setopt(pycurl.PROXY, proxy)
+        handle.setopt(pycurl.SSL_VERIFYPEER, 0 if insecure else 1)
+        handle.setopt(pycurl.SSL_VERIFYHOST, 0 if insecure else 2)
+        handle.setopt(pycurl.MAXFILESIZE, 0 if method == "HEAD" else LARGEST_BODY)
+        handle.setopt(pycurl.HEADERFUNCTION, header_lines.append)
+        handle.setopt(pycurl.WRITEFUNCTION, body.append)
+        try:
+            await self._multi.perform(handle)  # if this is cancelled, the handle is dropped
+        except pycurl.error as error:
+            logger.debug("+ {} -> curl error {}", request, error.args[0])
+            self._idle.append(handle)
+            return None, 0
+        status = handle.getinfo(pycurl.RESPONSE_CODE)
+        version = handle.getinfo(pycurl.INFO_HTTP_VERSION)
+        self._idle.append(handle)
+        logger.debug("+ {} -> {}", request, status)
+        return Response(request, status, _last_headers(header_lines), b"".join(body)), version
+
+    def _new_handle(self) -> Any:
+        """Return a handle with the options that are the same for every request."""
+        handle = pycurl.Curl()
+        handle.setopt(pycurl.NOSIGNAL, 1)
+        handle.setopt(pycurl.USERAGENT, "imageporter")
+        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        handle.setopt(pycurl.FOLLOWLOCATION, 0)
+        handle.setopt(pycurl.NOPROXY, "")  # otherwise curl reads the variable itself
+        handle.setopt(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)  # no credentials to a proxy's CONNECT
+        handle.setopt(pycurl.HTTP_VERSION, self._version)
+        handle.setopt(pycurl.PIPEWAIT, 1 if self._version == pycurl.CURL_HTTP_VERSION_2TLS else 0)
+        for option in (pycurl.CAINFO, pycurl.PROXY_CAINFO):
+            if self._ca_bundle:
+                handle.setopt(option, str(self._ca_bundle))
+            else:
+                handle.unsetopt(option)
+        return handle
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._multi.aclose()
+        for handle in self._idle:
+            handle.close()
+
+
+def _last_headers(lines: list[bytes]) -> list[bytes]:
+    """Return the headers of the response itself, without those of a proxy's and of informational responses before it."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(b"HTTP/")]
+    return lines[starts[-1] :] if len(starts) > 1 else lines
