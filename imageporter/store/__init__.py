@@ -1,1 +1,1 @@
-"""State on disk: records, the push queue, the report file, locks."""
+"""State on disk: the verified records, the push queue, the report file, the locks."""

@@ -1,4 +1,4 @@
-"""SQLite files in DATA_DIR: opened, made, examined, and set aside where they are damaged or not ours."""
+"""SQLite files in DATA_DIR. A file that is damaged, or not ours, is moved aside and replaced."""
 
 import fcntl
 import os
@@ -11,54 +11,53 @@ from pathlib import Path
 
 from loguru import logger
 
-APPLICATION = 0x696D7074  # "impt", so that another program's database is known as such
+APPLICATION_ID = 0x696D7074  # "impt"; it distinguishes our files from those of other programs
 VERSION = 1
-BUSY_SECONDS = 5  # and then without: a signal must not wait longer
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# What SQLite raises, and Python where the damage is in SQLite's own words.
-FAILURES = (sqlite3.Error, UnicodeDecodeError)
+BUSY_SECONDS = 5  # how long to wait for another process: a shutdown must not take longer
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# UnicodeDecodeError: the damage may be in text that SQLite quotes in its error message.
+DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
 class Database:
-    """A kind of file: its name in DATA_DIR, what a new one is (`new records are`), its tables, and PRAGMA synchronous.
+    """A kind of SQLite file: its name in DATA_DIR, the statement that creates its table, and its `PRAGMA synchronous`.
 
-    `level` is that of the log line where a file is set aside.
+    `level` is the level of the log line if a file is moved aside.
     """
 
     file: str
-    content: str
-    schema: str
+    table: str
     synchronous: str
     level: str = "WARNING"
 
-    def opened(self, data_dir: Path) -> sqlite3.Connection:
-        """A connection for several threads, one at a time, that commits each statement by itself.
+    def connect(self, data_dir: Path) -> sqlite3.Connection:
+        """Return an autocommit connection, which threads may share if only one uses it at a time.
 
-        A file that is damaged, or not ours, is set aside with a warning. Raises FAILURES or OSError where there
-        is no way to open the file, or a new one.
+        A file that is damaged, or not ours, is moved aside and replaced by an empty one, which is logged. Raises
+        DATABASE_ERRORS or OSError if the file cannot be opened or created.
         """
         path = data_dir / self.file
-        # Two processes must not set the file aside one after the other: the second would take the new one away.
-        with _door(data_dir):
+        # Without the lock, two processes could both find the damage, and the second would move the new file aside.
+        with _file_lock(data_dir):
             try:
-                return self._connected(path)
-            except FAILURES as error:
+                return self._open(path)
+            except DATABASE_ERRORS as error:
                 if not is_damage(error):
                     raise
-                self._set_aside(path, "it is damaged" if isinstance(error, UnicodeDecodeError) else str(error))
-                return self._connected(path)
+                self._move_aside(path, "it is damaged" if isinstance(error, UnicodeDecodeError) else str(error))
+                return self._open(path)
 
-    def _connected(self, path: Path) -> sqlite3.Connection:
+    def _open(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                self._examine(connection)
+                _verify(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(self.schema)
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(self.table)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         except BaseException:
@@ -66,35 +65,36 @@ class Database:
             raise
         return connection
 
-    def _examine(self, connection: sqlite3.Connection) -> None:
-        """Raise DatabaseError, with the code of a damaged file, where the database is damaged or not ours."""
-        known = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-        found = "not a file of this program"
-        if known == [APPLICATION, VERSION]:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            error = sqlite3.DatabaseError(found)
-            error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-            raise error
-
-    def _set_aside(self, path: Path, reason: str) -> None:
+    def _move_aside(self, path: Path, reason: str) -> None:
         aside = path.with_name(f"{self.file}.{time.strftime('%Y%m%dT%H%M%S')}.aside")
-        for ending in ("", "-wal", "-shm"):
-            file = path.with_name(path.name + ending)
+        for suffix in ("", "-wal", "-shm"):
+            file = path.with_name(path.name + suffix)
             if file.exists():
-                file.rename(aside.with_name(aside.name + ending))
-        words = "{} cannot be used: {}; it is set aside as {}, and {} begun"
-        logger.log(self.level, words, path, reason, aside.name, self.content)
+                file.rename(aside.with_name(aside.name + suffix))
+        message = "{} cannot be used: {}; it was renamed to {}, and a new file was created"
+        logger.log(self.level, message, path, reason, aside.name)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether `error`, one of FAILURES, says that a file is damaged, or not ours."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in DAMAGED
+    """Return whether `error`, one of DATABASE_ERRORS, means that the file is damaged, or not ours."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGED
+
+
+def _verify(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError, with the code of a damaged file, if the database is damaged or not ours."""
+    marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    result = "not a file of this program"
+    if marks == [APPLICATION_ID, VERSION]:
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if result != "ok":
+        error = sqlite3.DatabaseError(result)
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
 
 
 @contextmanager
-def _door(folder: Path) -> Iterator[None]:
-    """A context in which one process is at a time."""
+def _file_lock(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `folder`. Raises BlockingIOError if another process keeps it for BUSY_SECONDS."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + BUSY_SECONDS

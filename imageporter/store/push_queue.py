@@ -1,6 +1,6 @@
-"""The queue of hooked images (SQLite): what was pushed, and is not yet verified at its target.
+"""The queue of pushed images (SQLite).
 
-An image that was put is on disk, and stays there until a pass has verified it, or a day has gone by.
+A queued image is on disk. It stays there until a pass has verified its target, or until it has failed for a day.
 """
 
 import sqlite3
@@ -14,141 +14,151 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from imageporter.store.database import BUSY_SECONDS, FAILURES, Database, is_damage
+from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
+from imageporter.model.rule import Rule, parse_selector
+from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS, Database, is_damage
 from imageporter.system.errors import UserError
-from imageporter.engine.summary import INTERRUPTED, Outcome, Word
-from imageporter.model.rule import Image, Rule, parse_side
 
 T = TypeVar("T")
 
 FILE = "queue.db"
-PLACE = "the queue"
+LOCATION = "the queue"
 DAY = 24 * 3600
-TRIES = 3
-ATTEMPTS = 3  # at least, before it is given up: clocks jump, and machines sleep
-SCHEMA = """
+MIN_ATTEMPTS = 3  # before an image is given up, because clocks jump and machines sleep
+MAX_REOPENS = 3
+TABLE = """
 CREATE TABLE IF NOT EXISTS waiting (
   target   TEXT PRIMARY KEY,
   source   TEXT NOT NULL,
-  push     INTEGER NOT NULL,  -- which push wants it: another one than the last must not be taken for done
+  push     INTEGER NOT NULL,  -- the push that queued it: a later push must not be settled by an earlier copy
   since    REAL NOT NULL,     -- seconds since 1970
-  failing  REAL,              -- since when, likewise
+  failing  REAL,              -- when it first failed, seconds since 1970
   attempts INTEGER NOT NULL DEFAULT 0,
   error    TEXT
 ) WITHOUT ROWID
 """
-# Of two sources of one target, the one that was pushed last is what the target shall be.
-PUT = """
+# If two sources are pushed for one target, the later push wins.
+UPSERT = """
 INSERT INTO waiting (target, source, push, since) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push, since = excluded.since,
   failing = NULL, attempts = 0, error = NULL
 """
-KNOWN = "SELECT source FROM waiting WHERE target = ?"
-TAKE = "SELECT source, target, push FROM waiting ORDER BY since, push"
-SHOW = "SELECT source, target, since, attempts, error FROM waiting ORDER BY since, push LIMIT 100"
-DONE = "DELETE FROM waiting WHERE target = ? AND source = ? AND push = ?"
-FAILED = """
+SELECT_SOURCE = "SELECT source FROM waiting WHERE target = ?"
+SELECT_ALL = "SELECT source, target, push FROM waiting ORDER BY since, push"
+SELECT_OLDEST = "SELECT source, target, since, attempts, error FROM waiting ORDER BY since, push LIMIT 100"
+COUNT = "SELECT count(*) FROM waiting"
+DELETE = "DELETE FROM waiting WHERE target = ? AND source = ? AND push = ?"
+UPDATE_FAILED = """
 UPDATE waiting SET attempts = attempts + 1, failing = coalesce(failing, ?), error = ?
 WHERE target = ? AND source = ? AND push = ? RETURNING failing, attempts
 """
-DATABASE = Database(FILE, "a new queue is", SCHEMA, synchronous="FULL", level="ERROR")
+DATABASE = Database(FILE, TABLE, synchronous="FULL", level="ERROR")
 
-Pair = tuple[str, str]
+_UNFINISHED = frozenset({Status.INTERRUPTED, Status.WOULD_COPY})
 
 
-class FullError(Exception):
-    """There is no room for what was to be put; nothing of it was."""
+class QueueFullError(Exception):
+    """The queue has no room for the images, and none of them was queued."""
 
 
 @dataclass(frozen=True)
-class Put:
-    """What became of the images that were put."""
+class PutResult:
+    """The images that were queued, and those that were in the queue `already`."""
 
     queued: tuple[Image, ...]
     already: tuple[Image, ...]
 
 
-class Queue:
-    """The queue in `data_dir`, over one connection, whose calls come one by one; several processes may use one file.
+class PushQueue:
+    """The queue in `data_dir`. Threads and processes may share it.
 
-    The file is followed: where it was taken away, or set aside, there is a new one. Without a connection, as where there
-    never was a hook, the queue is empty.
+    If the file is removed or replaced, it is opened again. Without a connection (no webhook was ever received) the queue is
+    empty.
     """
 
     def __init__(self, data_dir: Path, connection: sqlite3.Connection | None) -> None:
         self._data_dir = data_dir
         self._connection = connection
-        self._inode = self._inode_now()
+        self._inode = self._current_inode()
         self._lock = threading.Lock()
-        self._taken: dict[Pair, int] = {}
+        self._taken: dict[tuple[str, str], int] = {}  # (source, target): push
 
-    def put(self, images: Iterable[Image], most: int) -> Put:
-        """Queue `images`, all or none, so that at most `most` wait; when this returns, they are on disk.
+    def put(self, images: Iterable[Image], limit: int) -> PutResult:
+        """Queue all of `images` or none, so that at most `limit` are queued; they are on disk when this returns.
 
-        One that waits already waits once, but stays where a pass is just about to be done with it. Raises
-        FullError, and sqlite3.Error or OSError where they could not be written.
+        An image that is queued already keeps its one row, but counts as pushed now, so that a running pass does not settle
+        it. Raises QueueFullError, and DATABASE_ERRORS or OSError if the file cannot be written.
         """
         wanted = {str(image.target): image for image in images}
 
-        def work(connection: sqlite3.Connection) -> Put:
-            known = {target: _first(connection.execute(KNOWN, (target,))) for target in wanted}
-            new = sum(source is None for source in known.values())
-            if new and _count(connection) + new > most:
-                raise FullError(f"the queue is full: {most} images wait")
+        def upsert(connection: sqlite3.Connection) -> PutResult:
+            sources = {target: _scalar(connection, SELECT_SOURCE, target) for target in wanted}
+            new = sum(source is None for source in sources.values())
+            if new and _scalar(connection, COUNT) + new > limit:
+                raise QueueFullError(f"the queue is full: it holds {limit} images at most")
             now = time.time()
             rows = [(target, str(image.source), time.time_ns(), now) for target, image in wanted.items()]
-            connection.executemany(PUT, rows)
-            already = {target for target, image in wanted.items() if known[target] == str(image.source)}
-            return Put(
+            connection.executemany(UPSERT, rows)
+            already = {target for target, image in wanted.items() if sources[target] == str(image.source)}
+            return PutResult(
                 tuple(image for target, image in wanted.items() if target not in already),
                 tuple(image for target, image in wanted.items() if target in already),
             )
 
-        return self._at_once(work)
+        return self._transaction(upsert)
 
     def take(self) -> tuple[Rule, ...]:
-        """What waits, the oldest first, as rules; `settle` is told what becomes of each."""
+        """Return the queued images as rules, the oldest first. They stay queued until `settle` removes them."""
         rows: list[tuple[str, str, int]] = []
+        path = self._data_dir / FILE
         if self._connection is not None:
             try:
-                rows = self._at_once(lambda connection: connection.execute(TAKE).fetchall())
-            except (*FAILURES, OSError) as error:
-                logger.error("{} cannot be read: {}; what was hooked waits on", self._data_dir / FILE, error)
+                rows = self._transaction(lambda connection: connection.execute(SELECT_ALL).fetchall())
+            except (*DATABASE_ERRORS, OSError) as error:
+                logger.error("{} cannot be read: {}; the queued images stay queued", path, error)
         rules = []
         for source, target, push in rows:
             try:
                 rules.append(_rule(source, target))
                 self._taken[source, target] = push
-            except ValueError as error:  # somebody has written into the file
-                logger.error("{} has an image that is none: {}; it is left out", self._data_dir / FILE, error)
+            except ValueError as error:  # somebody has edited the file
+                logger.error("{} has an invalid image: {}; it is skipped", path, error)
         return tuple(rules)
 
     def settle(self, outcome: Outcome) -> None:
-        """Take out what is verified at its target; of what has failed, keep the error, for a day.
+        """Remove the image of `outcome` if its target is verified. If it failed, keep it with its error, for a day.
 
-        Does not raise: what cannot be written waits on, and the next run finds it equal.
+        An image that was pushed again after `take` stays. Does not raise: an image that cannot be removed is only checked
+        once more.
         """
         pair = (str(outcome.image.source), str(outcome.image.target))
         push = self._taken.get(pair)
-        if push is None or outcome.error == INTERRUPTED or outcome.word is Word.WOULD_COPY:
+        if push is None or outcome.status in _UNFINISHED:
             return
+        key = (*reversed(pair), push)
         try:
-            if outcome.word is Word.FAILED:
-                self._at_once(lambda connection: _failed(connection, pair, push, outcome.error or ""))
+            if outcome.status is Status.FAILED:
+                error = outcome.error or ""
+                self._transaction(lambda connection: _record_failure(connection, key, error))
             else:
-                self._at_once(lambda connection: connection.execute(DONE, (*reversed(pair), push)))
-        except (*FAILURES, OSError) as error:
-            logger.warning("{} fails: {}; {} -> {} waits on", FILE, error, *pair)
+                self._transaction(lambda connection: connection.execute(DELETE, key))
+        except (*DATABASE_ERRORS, OSError) as error:
+            logger.warning("{} failed: {}; {} stays queued", FILE, error, outcome.image)
 
     def status(self) -> dict[str, Any]:
-        """How many images wait, since when (seconds since 1970) the oldest, and the oldest 100 of them."""
+        """Return the number of queued images, the time of the oldest (seconds since 1970), and the oldest 100."""
         keys = ("source", "target", "since", "attempts", "error")
 
-        def work(connection: sqlite3.Connection) -> dict[str, Any]:
-            rows = [dict(zip(keys, row, strict=True)) for row in connection.execute(SHOW)]
-            return {"images": _count(connection), "oldest": rows[0]["since"] if rows else None, "waiting": rows}
+        def select(connection: sqlite3.Connection) -> dict[str, Any]:
+            rows = [dict(zip(keys, row, strict=True)) for row in connection.execute(SELECT_OLDEST)]
+            return {
+                "images": _scalar(connection, COUNT),
+                "oldest": rows[0]["since"] if rows else None,
+                "waiting": rows,
+            }
 
-        return self._at_once(work)
+        return self._transaction(select)
 
     def close(self) -> None:
         """Close the file."""
@@ -157,36 +167,36 @@ class Queue:
                 self._connection.close()
                 self._connection = None
 
-    def _at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives, which sees and writes all or nothing, in the file that is there before and after."""
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of `work`, done in one transaction on the file that was there before and is there after."""
         if not self._lock.acquire(timeout=BUSY_SECONDS):
             raise sqlite3.OperationalError("the queue is busy")
         try:
             if self._connection is None:
                 raise sqlite3.ProgrammingError("the queue is closed")
-            for _ in range(TRIES):
-                if self._inode_now() != self._inode:
-                    self._open_again()
+            for _ in range(MAX_REOPENS):
+                if self._current_inode() != self._inode:
+                    self._reopen()
                 try:
-                    result = _done(self._connection, work)
-                except FAILURES as error:
+                    result = _transaction(self._connection, work)
+                except DATABASE_ERRORS as error:
                     if not is_damage(error):
                         raise
-                    self._open_again()
+                    self._reopen()
                     continue
-                if self._inode_now() == self._inode:
+                if self._current_inode() == self._inode:
                     return result
-            raise sqlite3.OperationalError(f"{FILE} does not stay what it is")
+            raise sqlite3.OperationalError(f"{FILE} is being replaced again and again")
         finally:
             self._lock.release()
 
-    def _open_again(self) -> None:
+    def _reopen(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._connection = DATABASE.opened(self._data_dir)
-        self._inode = self._inode_now()
+        self._connection = DATABASE.connect(self._data_dir)
+        self._inode = self._current_inode()
 
-    def _inode_now(self) -> tuple[int, int] | None:
+    def _current_inode(self) -> tuple[int, int] | None:
         try:
             found = (self._data_dir / FILE).stat()
         except OSError:
@@ -194,8 +204,36 @@ class Queue:
         return found.st_dev, found.st_ino
 
 
-def _done(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What `work` gives, in one transaction."""
+@contextmanager
+def open_queue(data_dir: Path, *, required: bool) -> Iterator[PushQueue]:
+    """Open the queue of `data_dir`.
+
+    If it is not `required`, no file is created, and a file that cannot be used is only logged. If it is `required`, this
+    raises UserError.
+    """
+    path = data_dir / FILE
+    connection = None
+    if required or path.exists():
+        try:
+            connection = DATABASE.connect(data_dir)
+        except (*DATABASE_ERRORS, OSError) as error:
+            message = f"{path} cannot be used: {error}; correct its owner, or remove it"
+            if required:
+                raise UserError([f"DATA_DIR: {message}"]) from None
+            logger.error("{}; the queued images stay queued", message)
+    with closing(PushQueue(data_dir, connection)) as queue:
+        yield queue
+
+
+def is_empty(data_dir: Path) -> bool:
+    """Return whether no image is queued in `data_dir`. Raises UserError if the file cannot be used."""
+    if not (data_dir / FILE).exists():
+        return True
+    with open_queue(data_dir, required=True) as queue:
+        return not queue.take()
+
+
+def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = work(connection)
@@ -207,53 +245,20 @@ def _done(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T
     return result
 
 
-@contextmanager
-def kept_in(data_dir: Path, *, needed: bool) -> Iterator[Queue]:
-    """The queue of `data_dir`. A file that is damaged, or not ours, is set aside, which the log tells as an error.
-
-    Where it is not `needed`, there is none before the first push, and a file that cannot be used is only told.
-    Raises UserError where it is needed and cannot be used.
-    """
-    path = data_dir / FILE
-    connection = None
-    if needed or path.exists():
-        try:
-            connection = DATABASE.opened(data_dir)
-        except (*FAILURES, OSError) as error:
-            what = f"{path} cannot be used: {error}; correct its owner, or remove it"
-            if needed:
-                raise UserError([f"DATA_DIR: {what}"]) from None
-            logger.error("{}; what was hooked waits on", what)
-    with closing(Queue(data_dir, connection)) as queue:
-        yield queue
-
-
-def is_empty(data_dir: Path) -> bool:
-    """Whether nothing waits in `data_dir`. Raises UserError where that cannot be said."""
-    if not (data_dir / FILE).exists():
-        return True
-    with kept_in(data_dir, needed=True) as queue:
-        return not queue.take()
-
-
-def _count(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
-
-
-def _first(found: sqlite3.Cursor) -> Any:
-    row = found.fetchone()
+def _scalar(connection: sqlite3.Connection, query: str, *parameters: str) -> Any:
+    """Return the first column of the first row, or None."""
+    row = connection.execute(query, parameters).fetchone()
     return row and row[0]
 
 
-def _failed(connection: sqlite3.Connection, pair: Pair, push: int, error: str) -> None:
+def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error: str) -> None:
     now = time.time()
-    row = (*reversed(pair), push)
-    known = connection.execute(FAILED, (now, error, *row)).fetchone()
-    if known and now - known[0] > DAY and known[1] >= ATTEMPTS:
-        connection.execute(DONE, row)
-        words = "given up after a day and {} runs: {} -> {}: {}; the next full pass takes it up where a rule names it"
-        logger.error(words, known[1], *pair, error)
+    row = connection.execute(UPDATE_FAILED, (now, error, *key)).fetchone()
+    if row and now - row[0] > DAY and row[1] >= MIN_ATTEMPTS:
+        connection.execute(DELETE, key)
+        message = "given up after a day and {} runs: {} -> {}: {}; the next full pass retries it if a rule covers it"
+        logger.error(message, row[1], key[1], key[0], error)
 
 
 def _rule(source: str, target: str) -> Rule:
-    return Rule(PLACE, f"{source!r} -> {target!r}", parse_side(source), parse_side(target))
+    return Rule(LOCATION, f"{source!r} -> {target!r}", parse_selector(source), parse_selector(target))

@@ -1,10 +1,9 @@
-"""What is known to be synced, and since when (SQLite).
+"""Records of verified targets (SQLite), for TRUST_RECORDS.
 
-A record is a convenience: without them, or without their file, a pass asks more and ends the same.
+Records only save requests. Without them a pass checks every target and ends the same.
 """
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,13 +12,16 @@ from typing import TypeVar
 
 from loguru import logger
 
-from imageporter.store.database import FAILURES, Database
-from imageporter.model.rule import Image
+from imageporter.model.image import Image
+from imageporter.store.database import DATABASE_ERRORS, Database
 
 T = TypeVar("T")
 
 FILE = "records.db"
-SCHEMA = """
+# What is not committed yet is lost if the process is killed, and then looked up again.
+MAX_PENDING = 100
+MAX_PENDING_SECONDS = 0.5
+TABLE = """
 CREATE TABLE IF NOT EXISTS synced (
   target TEXT PRIMARY KEY,
   source TEXT NOT NULL,
@@ -27,70 +29,92 @@ CREATE TABLE IF NOT EXISTS synced (
   at     REAL NOT NULL  -- seconds since 1970
 ) WITHOUT ROWID
 """
-# In WAL mode a loss of power may lose the last records, and damages nothing.
-DATABASE = Database(FILE, "new records are", SCHEMA, synchronous="NORMAL")
+INSERT = "INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?)"
+DELETE = "DELETE FROM synced WHERE target = ?"
+SELECT = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ? AND typeof(at) = 'real'"
+# In WAL mode a power failure may lose the last records, but does not damage the file.
+DATABASE = Database(FILE, TABLE, synchronous="NORMAL")
+
+Row = tuple[str, str, str, float]
 
 
 class Records:
-    """Which source each target was last found, or made, equal to; over one connection, whose calls come one by one.
+    """Which source and digest each target was last verified to be equal to. For one thread; processes may share the file.
 
-    Several processes may use one file. No method raises: where the file fails, a warning says so once, and nothing
-    is believed or recorded any more.
+    No method raises. After the first failure of the file, which is logged, nothing is recorded or fresh any more.
     """
 
-    def __init__(self, database: sqlite3.Connection | None) -> None:
-        self._database = database
-        self._lock = threading.Lock()
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self._connection = connection
+        self._pending: dict[str, Row] = {}  # by target
+        self._pending_since = 0.0
 
-    def verified(self, image: Image, digest: str) -> None:
-        """Record that the target of `image` is its source, `digest`, now."""
-        row = (str(image.target), str(image.source), digest, time.time())
-        self._do(lambda database: database.execute("INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?)", row))
+    def record_verified(self, image: Image, digest: str) -> None:
+        """Record that the target of `image` equals its source, `digest`, now. It is committed within MAX_PENDING rows."""
+        now = time.time()
+        if not self._pending:
+            self._pending_since = now
+        target = str(image.target)
+        self._pending[target] = (target, str(image.source), digest, now)
+        if len(self._pending) >= MAX_PENDING or abs(now - self._pending_since) > MAX_PENDING_SECONDS:
+            self.flush()
 
-    def forget(self, image: Image) -> None:
-        """Record nothing about the target of `image` any more: it is about to change."""
-        self._do(lambda database: database.execute("DELETE FROM synced WHERE target = ?", (str(image.target),)))
+    def invalidate(self, image: Image) -> None:
+        """Delete the record of the target of `image`, which is about to change. This is committed at once."""
+        target = str(image.target)
+        self._pending.pop(target, None)
+        self._execute(lambda connection: connection.execute(DELETE, (target,)))
 
-    def believed(self, image: Image, digest: str, seconds: float) -> bool:
-        """Whether a record not older than `seconds` says that the target of `image` is its source, `digest`."""
+    def is_fresh(self, image: Image, digest: str, seconds: float) -> bool:
+        """Return whether the target of `image` was verified to be its source, `digest`, within the last `seconds`."""
         if not seconds:
             return False
-        asked = (str(image.target), str(image.source), digest)
-        query = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ? AND typeof(at) = 'real'"
-        row = self._do(lambda database: database.execute(query, asked).fetchone())
-        # A record of the future was written before the clock was set back: nobody knows how old it is.
+        key = (str(image.target), str(image.source), digest)
+        if pending := self._pending.get(key[0]):
+            return pending[:3] == key
+        row = self._execute(lambda connection: connection.execute(SELECT, key).fetchone())
+        # A record from the future was written before the clock was set back, so its age is unknown.
         return row is not None and 0 <= time.time() - row[0] <= seconds
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        with self._lock:
-            if self._database is None:
-                return None
-            try:
-                return work(self._database)
-            except FAILURES as error:
-                logger.warning("{} fails: {}; this pass goes on without records", FILE, error)
-                self._database.close()
-                self._database = None
-        return None
+    def flush(self) -> None:
+        """Commit the pending records, in one transaction."""
+        rows = list(self._pending.values())
+        self._pending.clear()
+        if rows:
+            self._execute(lambda connection: _insert(connection, rows))
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        """Commit the pending records and close the file."""
+        self.flush()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, statement: Callable[[sqlite3.Connection], T]) -> T | None:
+        if self._connection is None:
+            return None
+        try:
+            return statement(self._connection)
+        except DATABASE_ERRORS as error:
+            logger.warning("{} failed: {}; this pass continues without records", FILE, error)
+            self._connection.close()
+            self._connection = None
+        return None
+
+
+def _insert(connection: sqlite3.Connection, rows: list[Row]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(INSERT, rows)
+    connection.execute("COMMIT")
 
 
 @contextmanager
-def kept_in(data_dir: Path) -> Iterator[Records]:
-    """The records of `data_dir`. A file that is damaged, or not ours, is set aside with a warning."""
-    with closing(Records(_opened(data_dir))) as records:
-        yield records
-
-
-def _opened(data_dir: Path) -> sqlite3.Connection | None:
+def open_records(data_dir: Path) -> Iterator[Records]:
+    """Open the records of `data_dir`. If the file cannot be used, that is logged, and there are no records."""
     try:
-        return DATABASE.opened(data_dir)
-    except (*FAILURES, OSError) as error:
-        logger.warning("{} cannot be used: {}; this pass goes on without records", data_dir / FILE, error)
-        return None
+        connection = DATABASE.connect(data_dir)
+    except (*DATABASE_ERRORS, OSError) as error:
+        logger.warning("{} cannot be used: {}; this pass continues without records", data_dir / FILE, error)
+        connection = None
+    with closing(Records(connection)) as records:
+        yield records

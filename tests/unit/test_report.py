@@ -1,0 +1,33 @@
+"""The report file: replaced atomically, read without its images."""
+
+from pathlib import Path
+
+import pytest
+
+from imageporter.store.report import read_report, write_report
+from imageporter.system import logs
+
+
+def test_what_is_written_is_read_without_the_images(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(path, {"copied": 1, "images": [{"source": "é"}]})
+    assert read_report(path) == {"copied": 1}
+    assert "é" in path.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", "\udcff"])
+def test_a_report_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "report.json"
+    if content is not None:
+        path.write_text(content, errors="surrogateescape")
+    assert read_report(path) is None
+
+
+def test_a_report_that_cannot_be_written_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    path = tmp_path / "report.json"
+    path.mkdir()
+    write_report(path, {})
+    assert capsys.readouterr().out.endswith(f"ERROR   {path} cannot be written: Is a directory\n")
+    assert list(tmp_path.iterdir()) == [path]
