@@ -10,7 +10,7 @@ import json
 import re
 import time
 import urllib.parse
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -35,14 +35,13 @@ class Response:
 
     request: str
     status: int
-    header_lines: list[bytes] = field(repr=False)
+    headers: Mapping[str, list[str]] = field(repr=False)  # by names in lower case
     body: bytes = field(repr=False)
 
-    def header(self, name: str) -> list[str]:
-        """Return every value of the header `name`."""
-        prefix = name.encode().lower() + b":"
-        size = len(prefix)
-        return [line[size:].decode("latin-1").strip() for line in self.header_lines if line[:size].lower() == prefix]
+    def header(self, name: str) -> str | None:
+        """Return the value of the header `name` (in lower case); None if it is missing, or there more than once."""
+        values = self.headers.get(name, [])
+        return values[0] if len(values) == 1 else None
 
 
 class TooManyRequestsError(Exception):
@@ -163,7 +162,7 @@ class Authenticator:
                 scheme, response = await first
                 if _is_pong(response):
                     return scheme, response
-            return pings[0].result()
+            return next((each.result() for each in pings if each.result()[1]), ("https", None))
         finally:
             for each in pings:
                 each.cancel()
@@ -202,7 +201,7 @@ def _endpoint(scheme: str, host: str, response: Response) -> Endpoint | None:
     url = f"{scheme}://{host}"
     if response.status == OK:
         return Endpoint(url, None)
-    challenges = [value for value in response.header("WWW-Authenticate") if _SCHEME.match(value)]
+    challenges = [value for value in response.headers.get("www-authenticate", []) if _SCHEME.match(value)]
     if response.status != UNAUTHORIZED or not challenges:
         return None
     if challenges[0].lower().startswith("basic"):

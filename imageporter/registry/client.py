@@ -29,6 +29,7 @@ ACCEPT = (
     "application/vnd.docker.distribution.manifest.list.v2+json,"
     "application/vnd.oci.image.index.v1+json"
 )
+USER_AGENT = "User-Agent: imageporter"
 OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
 LONGEST_RETRY_AFTER = 300.0  # seconds
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
@@ -92,15 +93,15 @@ class Client:
 
 def _digest(response: Response, expected: str | None) -> str | None:
     """Return the digest in a response, if crane would accept it: it wants all three headers."""
-    digests = response.header("Docker-Content-Digest")
-    if len(digests) != 1 or not is_digest(digests[0]) or digests[0] != (expected or digests[0]):
+    digest = response.header("docker-content-digest") or ""
+    if not is_digest(digest) or digest != (expected or digest):
         return None
-    return digests[0] if response.header("Content-Type") and response.header("Content-Length") else None
+    return digest if response.header("content-type") and response.header("content-length") else None
 
 
 def _retry_after(response: Response) -> float | None:
     """Return the `Retry-After` of a response in seconds, which may be a date; None if there is none."""
-    text = "".join(response.header("Retry-After"))
+    text = response.header("retry-after") or ""
     try:
         seconds = float(text) if text.isdecimal() else _seconds_until(parsedate_to_datetime(text))
     except (ValueError, OverflowError):
@@ -161,7 +162,8 @@ class _Connections:
         header_lines: list[bytes] = []
         body: list[bytes] = []
         handle.setopt(pycurl.URL, url)
-        handle.setopt(pycurl.HTTPHEADER, headers)
+        # Never an empty list: pycurl ignores it, and the handle would send the last request's credentials again.
+        handle.setopt(pycurl.HTTPHEADER, [USER_AGENT, *headers])
         handle.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
         handle.setopt(pycurl.PROXY, proxy)
         handle.setopt(pycurl.SSL_VERIFYPEER, 0 if insecure else 1)
@@ -179,13 +181,12 @@ class _Connections:
         version = handle.getinfo(pycurl.INFO_HTTP_VERSION)
         self._idle.append(handle)
         logger.debug("+ {} -> {}", request, status)
-        return Response(request, status, _last_headers(header_lines), b"".join(body)), version
+        return Response(request, status, _parse_headers(header_lines), b"".join(body)), version
 
     def _new_handle(self) -> Any:
         """Return a handle with the options that are the same for every request."""
         handle = pycurl.Curl()
         handle.setopt(pycurl.NOSIGNAL, 1)
-        handle.setopt(pycurl.USERAGENT, "imageporter")
         handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         handle.setopt(pycurl.FOLLOWLOCATION, 0)
         handle.setopt(pycurl.NOPROXY, "")  # otherwise curl reads the variable itself
@@ -206,7 +207,13 @@ class _Connections:
             handle.close()
 
 
-def _last_headers(lines: list[bytes]) -> list[bytes]:
-    """Return the headers of the response itself, without those of a proxy's and of informational responses before it."""
-    starts = [number for number, line in enumerate(lines) if line.startswith(b"HTTP/")]
-    return lines[starts[-1] :] if len(starts) > 1 else lines
+def _parse_headers(lines: list[bytes]) -> dict[str, list[str]]:
+    """Return the headers of a response, without those of a proxy's response and of informational responses before it."""
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            headers.clear()
+        else:
+            name, _, value = line.decode("latin-1").partition(":")
+            headers.setdefault(name.lower(), []).append(value.strip())
+    return headers

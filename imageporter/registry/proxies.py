@@ -22,7 +22,8 @@ def proxy_for(scheme: str, authority: str, environ: Mapping[str, str]) -> str:
     Loopback is never proxied. The URL may hold a password.
     """
     proxy = _variable(environ, f"{scheme.upper()}_PROXY")
-    if not proxy or not _is_proxied(*_split(authority.lower(), _PORTS[scheme]), _variable(environ, "NO_PROXY")):
+    host, port = _split(authority.lower())
+    if not proxy or not _is_proxied(host.strip("[]"), port or _PORTS[scheme], _variable(environ, "NO_PROXY")):
         return ""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
@@ -50,21 +51,21 @@ def _matches(entry: str, host: str, port: str, ip: _IPAddress | None) -> bool:
         with suppress(ValueError):
             network = ipaddress.ip_network(entry, strict=False)
             return ip is not None and ip in network
-    name, wanted_port = _split(entry, "")
+    name, wanted_port = _split(entry)
     if wanted_port not in {"", port}:
         return False
     address = _ip(name)
     if address or ip:
         return address == ip
-    name = name.removeprefix("*")
-    return bool(name) and (host.endswith(name) if name.startswith(".") else f".{host}".endswith(f".{name}"))
+    if name.startswith((".", "*.")):  # subdomains only
+        return host.endswith(name.removeprefix("*"))
+    return bool(name) and f".{host}".endswith(f".{name}")
 
 
-def _split(authority: str, default_port: str) -> tuple[str, str]:
-    """Return the host of `authority`, without brackets, and its port."""
-    parts = _HOST_AND_PORT.fullmatch(authority)
-    host, port = parts.groups() if parts else (authority, "")
-    return host.strip("[]") if parts or default_port else host, port or default_port
+def _split(text: str) -> tuple[str, str]:
+    """Return the host and the port of `host:port` or `[address]:port`; the whole text and "" if it has no port."""
+    parts = _HOST_AND_PORT.fullmatch(text)
+    return (parts[1].strip("[]"), parts[2]) if parts else (text, "")
 
 
 def _ip(host: str) -> _IPAddress | None:

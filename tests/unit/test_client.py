@@ -1,0 +1,482 @@
+"""The client against a server in the test, over plain HTTP unless a test is about TLS."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+import trustme
+from loguru import logger
+from odd_server import OddServer, Request, Write, async_test, manifest, response, silence
+from support import CRANE
+
+from imageporter.model.account import Account, Accounts
+from imageporter.model.reference import Reference
+from imageporter.registry.client import Client
+from imageporter.registry.errors import ErrorKind, RegistryError
+
+DIGEST = "sha256:" + "a" * 64
+ANONYMOUS = Accounts({})
+Respond = Callable[[Request], bytes | Write]
+
+
+def registry(head: bytes | Respond, ping: bytes | Write | None = None) -> Respond:
+    """Return how a registry responds that answers a ping with 200, and a HEAD with `head`."""
+
+    def respond(request: Request) -> bytes | Write:
+        if request.method == "GET":
+            return ping or response(200, body="{}")
+        return head if isinstance(head, bytes) else head(request)
+
+    return respond
+
+
+def image(address: str, path: str = "team/app", tag: str | None = "v1", digest: str | None = None) -> Reference:
+    return Reference(address, path, tag, digest)
+
+
+def account_for(address: str, *, insecure: bool = False) -> Accounts:
+    return Accounts({address: Account(address, "alice", "p@ss:wörd", insecure)})
+
+
+def client(accounts: Accounts = ANONYMOUS, ca_bundle: Path | None = None, environ: Mapping[str, str] = {}) -> Client:
+    return Client(accounts, ca_bundle, environ, width=8)
+
+
+async def digest_from(respond: Respond, subject: str = "source", seconds: float = 20) -> str | None:
+    """Return what the client makes of a registry that responds so."""
+    async with OddServer(respond) as server, client() as one:
+        return await one.digest(subject, image(server.address), seconds)
+
+
+def sockets() -> int:
+    """Return the number of this process's sockets."""
+    return sum(path.is_socket() for path in Path("/proc/self/fd").iterdir())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`; the limit is the test's."""
+    while not condition():  # noqa: ASYNC110, a condition of the process has no event
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of a private authority; beside it a server's for 127.0.0.1 and localhost, and a self-signed one."""
+    folder = tmp_path_factory.mktemp("ca")
+    for name in ("trusted", "unknown"):
+        authority = trustme.CA()
+        server = authority.issue_cert("127.0.0.1", "localhost")
+        authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
+        server.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        server.private_key_pem.write_to_path(folder / f"{name}.key")
+    return folder / "trusted-ca.pem"
+
+
+# What the client decides
+
+
+@async_test
+async def test_a_healthy_response_gives_the_digest() -> None:
+    assert await digest_from(registry(manifest(DIGEST))) == DIGEST
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        response(405),
+        response(200, {"Content-Type": "application/json", "Content-Length": "300"}),
+        manifest("sha256:" + "a" * 63),
+        manifest("sha256:" + "A" * 64),
+        manifest("sha512:" + "a" * 128),
+        manifest(f"{DIGEST}\r\nDocker-Content-Digest: sha256:{'b' * 64}"),
+        manifest(DIGEST, {"Content-Type": ""}),
+        manifest(DIGEST, {"Content-Length": ""}),
+        response(204, {"Docker-Content-Digest": DIGEST}),
+        response(206, {"Docker-Content-Digest": DIGEST}),
+        response(400),
+        response(401, {"WWW-Authenticate": "Basic realm=x"}),
+        response(403),
+        response(404, {"Content-Type": "text/html"}, "<html>nothing here</html>"),
+        response(500),
+        response(503, {"Retry-After": "5"}),
+        b"HTTP/1.1 200 OK\r\n" + b"X-Padding: " + b"x" * 1_000_000 + b"\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"+OK POP3 server ready\r\n\r\n",
+        b"\x00" * 5000,
+    ],
+    ids=lambda head: head[:60].decode("ascii", "replace"),
+)
+@async_test
+async def test_crane_decides_about_every_other_response(head: bytes) -> None:
+    async def write_and_hang_up(writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await writer.drain()
+        writer.close()
+
+    assert await digest_from(registry(lambda _: write_and_hang_up)) is None
+
+
+@async_test
+async def test_a_target_that_is_missing_is_an_error_even_with_a_page_of_html() -> None:
+    async with OddServer(registry(response(404, {"Content-Type": "text/html"}))) as server, client() as one:
+        with pytest.raises(RegistryError) as caught:
+            await one.digest("target", image(server.address), 20)
+        assert caught.value.kind is ErrorKind.NOT_FOUND
+        assert caught.value.host == server.address
+        url = f"http://{server.address}/v2/team/app/manifests/v1"
+        assert str(caught.value) == f"target not found: HEAD {url}: unexpected status code 404"
+
+
+@async_test
+async def test_an_image_by_digest_must_have_that_digest() -> None:
+    other = "sha256:" + "b" * 64
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        assert await one.digest("source", image(server.address, digest=DIGEST), 20) == DIGEST
+        assert await one.digest("source", image(server.address, digest=other), 20) is None
+        assert [request.target[-71:] for request in server.of("HEAD")] == [DIGEST, other]
+
+
+@async_test
+async def test_a_redirect_is_not_followed_and_its_host_receives_nothing() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as other:
+        location = response(307, {"Location": f"http://{other.address}/v2/team/app/manifests/v1"})
+        for respond in (registry(location), registry(manifest(DIGEST), ping=location)):
+            async with OddServer(respond) as server, client(account_for(server.address)) as one:
+                assert await one.digest("source", image(server.address), 20) is None
+                assert server.requests
+        assert other.connections == 0
+
+
+IN_A_MINUTE = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("300", 300, 300),
+        ("86400", 300, 300),
+        ("9" * 5000, 300, 300),
+        (IN_A_MINUTE, 20, 60),
+        ("Mon, 01 Jan 2001 00:00:00 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300, 300),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+@async_test
+async def test_a_rate_limit_says_when_to_retry(header: str, low: float, high: float) -> None:
+    error = await rate_limit({"Retry-After": header})
+    assert error.retry_after is not None
+    assert low <= error.retry_after <= high
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-5", "1.5", "٣", "Mon, 99 Jan 2001 00:00:00 GMT", "5\r\nRetry-After: 6"])
+@async_test
+async def test_a_rate_limit_may_not_say_when_to_retry(header: str) -> None:
+    assert (await rate_limit({"Retry-After": header})).retry_after is None
+
+
+async def rate_limit(headers: Mapping[str, str]) -> RegistryError:
+    """Return the error of a registry that answers 429."""
+    with pytest.raises(RegistryError) as caught:
+        await digest_from(registry(response(429, headers)))
+    assert caught.value.kind is ErrorKind.RATE_LIMITED
+    assert caught.value.status == 429
+    return caught.value
+
+
+@async_test
+async def test_a_ping_that_is_rate_limited_is_one_too_and_is_not_remembered() -> None:
+    pings = [response(429, {"Retry-After": "7"}), response(429, {"Retry-After": "7"}), response(200)]
+
+    def respond(request: Request) -> bytes:
+        return manifest(DIGEST) if request.method == "HEAD" else pings.pop(0)
+
+    async with OddServer(respond) as server, client() as one:
+        for subject in ("source", "target"):
+            with pytest.raises(RegistryError) as caught:
+                await one.digest(subject, image(server.address), 20)
+            assert (caught.value.subject, caught.value.kind) == (subject, ErrorKind.RATE_LIMITED)
+            assert caught.value.retry_after == 7
+        assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+# Limits of time
+
+
+@pytest.mark.parametrize("at", ["ping", "HEAD"])
+@async_test
+async def test_a_registry_that_never_answers_times_out(at: str) -> None:
+    respond = registry(lambda _: silence) if at == "HEAD" else registry(manifest(DIGEST), ping=silence)
+    async with OddServer(respond) as server, client() as one:
+        started = time.monotonic()
+        with pytest.raises(RegistryError) as caught:
+            await one.digest("target", image(server.address), 0.7)
+        assert 0.7 <= time.monotonic() - started < 2.5
+        assert str(caught.value) == "target timed out: no end after 0.7 seconds (PROBE_TIMEOUT)"
+        assert (caught.value.kind, caught.value.host) == (ErrorKind.TIMED_OUT, server.address)
+
+
+@async_test
+async def test_bytes_that_trickle_in_do_not_extend_the_limit() -> None:
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        for byte in manifest(DIGEST):
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(1 / 200)
+
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match=r"no end after 0\.5 seconds"):
+        await digest_from(registry(lambda _: trickle), seconds=0.5)
+    assert time.monotonic() - started < 2.5
+
+
+@async_test
+async def test_a_ping_that_timed_out_is_tried_again() -> None:
+    pings: list[bytes | Write] = [silence, response(200)]
+
+    def respond(request: Request) -> bytes | Write:
+        return manifest(DIGEST) if request.method == "HEAD" else pings.pop(0)
+
+    async with OddServer(respond) as server, client() as one:
+        waiting = [one.digest("source", image(server.address), 0.6) for _ in range(5)]
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in errors] == [RegistryError] * 5
+        assert len(server.of("GET")) == 1
+        assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+@async_test
+async def test_a_registry_that_comes_up_is_found() -> None:
+    async with client() as one:
+        async with OddServer(registry(manifest(DIGEST))) as server:
+            pass
+        assert await one.digest("source", image(server.address), 20) is None
+        async with OddServer(registry(manifest(DIGEST))) as server:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+# Requests and connections
+
+
+@async_test
+async def test_the_accept_header_is_that_of_crane() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        reference = image(server.address)
+        assert await one.digest("source", reference, 20) == DIGEST
+        crane = await asyncio.create_subprocess_exec(
+            str(CRANE), "digest", str(reference), env={"DOCKER_CONFIG": "/nonexistent"}, stdout=subprocess.PIPE
+        )
+        assert (await crane.communicate())[0].decode().strip() == DIGEST
+        ours, cranes = server.of("HEAD")
+        assert ours.headers["accept"] == cranes.headers["accept"]
+        assert ours.target == cranes.target
+        assert ours.headers["user-agent"] == "imageporter"
+
+
+@async_test
+async def test_one_ping_serves_every_look_up() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        waiting = [one.digest("source", image(server.address, f"team/app{number}"), 20) for number in range(50)]
+        assert await asyncio.gather(*waiting) == [DIGEST] * 50
+        assert len(server.of("GET")) == 1
+        assert len(server.of("HEAD")) == 50
+
+
+@async_test
+async def test_connections_are_kept_and_limited_to_the_width() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        waiting = [one.digest("source", image(server.address), 20) for _ in range(200)]
+        assert await asyncio.gather(*waiting) == [DIGEST] * 200
+        assert server.connections <= 8 + 2  # the client's width, and the pings
+
+        await one.digest("source", image(server.address), 20)
+        assert server.connections <= 8 + 2
+
+
+@async_test
+async def test_an_odd_ping_is_remembered() -> None:
+    async with OddServer(registry(manifest(DIGEST), ping=response(404))) as server, client() as one:
+        for _ in range(3):
+            assert await one.digest("source", image(server.address), 20) is None
+        assert [request.method for request in server.requests] == ["GET"]
+
+
+@async_test
+async def test_a_ping_that_failed_for_now_is_not_remembered() -> None:
+    pings = [response(503), response(200)]
+
+    def respond(request: Request) -> bytes:
+        return manifest(DIGEST) if request.method == "HEAD" else pings.pop(0)
+
+    async with OddServer(respond) as server, client() as one:
+        assert await one.digest("source", image(server.address), 20) is None
+        assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+@async_test
+async def test_a_ping_with_a_giant_body_is_cut_off() -> None:
+    written = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(1000):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+            written += 100_000
+
+    assert await digest_from(registry(manifest(DIGEST), ping=flood)) is None
+    assert written < 20_000_000
+
+
+@async_test
+async def test_informational_responses_are_skipped() -> None:
+    hints = f"HTTP/1.1 103 Early Hints\r\nDocker-Content-Digest: sha256:{'b' * 64}\r\n\r\n".encode()
+    assert await digest_from(registry(hints + manifest(DIGEST))) == DIGEST
+
+
+@async_test
+async def test_a_cancelled_look_up_leaves_nothing_behind_and_others_go_on() -> None:
+    def head(request: Request) -> bytes | Write:
+        return silence if "slow" in request.target else manifest(DIGEST)
+
+    before = sockets()
+    async with OddServer(registry(head)) as server, client() as one:
+        waiting = [asyncio.create_task(one.digest("source", image(server.address, "slow/app"), 20)) for _ in range(8)]
+        await until(lambda: len(server.of("HEAD")) == 8)
+        for task in waiting:
+            task.cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        # All places at this host were taken. They are free again.
+        assert await one.digest("source", image(server.address), 5) == DIGEST
+    await until(lambda: sockets() == before)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@async_test
+async def test_close_ends_the_requests_under_way() -> None:
+    before = sockets()
+    async with OddServer(registry(lambda _: silence, ping=silence)) as server:
+        one = client()
+        waiting = asyncio.create_task(one.digest("source", image(server.address), 20))
+        await until(lambda: bool(server.requests))
+        await one.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await until(lambda: sockets() == before)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@async_test
+async def test_a_look_up_that_leaves_a_shared_ping_does_not_end_it() -> None:
+    answer = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await answer.wait()
+        writer.write(response(200))
+
+    async with OddServer(registry(manifest(DIGEST), ping=late)) as server, client() as one:
+        first, second = (asyncio.create_task(one.digest("source", image(server.address), 20)) for _ in range(2))
+        await until(lambda: bool(server.requests))
+        first.cancel()
+        answer.set()
+        assert await second == DIGEST
+        assert len(server.of("GET")) == 1
+
+
+# TLS and plain HTTP
+
+
+@async_test
+async def test_a_private_authority_is_trusted_through_the_bundle(ca: Path) -> None:
+    async with OddServer(registry(manifest(DIGEST)), ca.with_name("trusted.pem")) as server:
+        async with client(ca_bundle=ca) as one:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+        assert server.requests
+
+
+@pytest.mark.parametrize("bundle", [True, False])
+@async_test
+async def test_an_unknown_certificate_gets_no_request_unless_the_account_is_insecure(ca: Path, bundle: bool) -> None:  # noqa: FBT001
+    async with OddServer(registry(manifest(DIGEST)), ca.with_name("unknown.pem")) as server:
+        async with client(account_for(server.address), ca if bundle else None) as one:
+            assert await one.digest("source", image(server.address), 20) is None
+        assert not server.requests
+        async with client(account_for(server.address, insecure=True), ca if bundle else None) as one:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+@async_test
+async def test_an_insecure_account_is_insecure_for_its_namespace_only(ca: Path) -> None:
+    async with OddServer(registry(manifest(DIGEST)), ca.with_name("unknown.pem")) as server:
+        accounts = Accounts({f"{server.address}/team": Account(f"{server.address}/team", None, None, insecure=True)})
+        async with client(accounts, ca) as one:
+            assert await one.digest("source", image(server.address, "team/app"), 20) == DIGEST
+            assert await one.digest("source", image(server.address, "other/app"), 20) is None
+            assert await one.digest("source", image(server.address, "team/app"), 20) == DIGEST
+
+
+@async_test
+async def test_plain_http_is_not_tried_with_a_public_name() -> None:
+    """`registry.test` is 127.0.0.1 to the proxy only, so that neither crane's rules nor ours know it."""
+    async with OddServer(registry(manifest(DIGEST))) as proxy:
+        environ = {"HTTP_PROXY": f"http://{proxy.address}", "HTTPS_PROXY": f"http://{proxy.address}"}
+        for accounts, methods in (
+            (ANONYMOUS, {"CONNECT"}),
+            (account_for("registry.test", insecure=True), {"CONNECT", "GET", "HEAD"}),
+        ):
+            proxy.requests.clear()
+            async with client(accounts, environ=environ) as one:
+                assert (await one.digest("source", image("registry.test"), 20) == DIGEST) == (len(methods) > 1)
+            assert {request.method for request in proxy.requests} == methods
+
+
+@async_test
+async def test_https_that_hangs_does_not_hold_up_plain_http() -> None:
+    """Some servers of plain HTTP wait for the end of a line, which a TLS handshake may not have."""
+    async with OddServer(registry(manifest(DIGEST)), mute_to_tls=True) as server, client() as one:
+        started = time.monotonic()
+        assert await one.digest("source", image(server.address), 20) == DIGEST
+        assert time.monotonic() - started < 5
+
+
+# Secrets
+
+
+@async_test
+async def test_an_account_goes_to_its_registry_and_namespace_only() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, OddServer(registry(manifest(DIGEST))) as other:
+        accounts = Accounts({f"{server.address}/team": Account(f"{server.address}/team", "alice", "secret")})
+        async with client(accounts) as one:
+            for reference in (image(server.address, "team/app"), image(server.address, "teams/app"), image(other.address)):
+                assert await one.digest("source", reference, 20) == DIGEST
+        ping, first, second = server.requests
+        assert (ping.authorization, first.authorization, second.authorization) == (None, "Basic YWxpY2U6c2VjcmV0", None)
+        assert {request.authorization for request in other.requests} == {None}
+
+
+@async_test
+async def test_no_log_line_or_error_holds_a_secret() -> None:
+    lines: list[str] = []
+    logger.add(lines.append, level="TRACE", format="{message}")
+    async with OddServer(registry(response(404))) as server, client(account_for(server.address)) as one:
+        with pytest.raises(RegistryError) as caught:
+            await one.digest("target", image(server.address), 20)
+        assert server.of("HEAD")[0].authorization
+        url = f"http://{server.address}/v2/"
+        assert lines == [
+            f"+ GET {url.replace('http', 'https')} -> curl error 35\n",
+            f"+ GET {url} -> 200\n",
+            f"+ HEAD {url}team/app/manifests/v1 -> 404\n",
+        ]
+        for text in (*lines, str(caught.value), repr(caught.value), repr(vars(one))):
+            assert "p@ss" not in text
+            assert "YWxpY2U6" not in text
