@@ -1,52 +1,50 @@
 #!/usr/bin/env python3
-"""The receiver of pushes: a registry that calls it has its image synced with the next run over the queue.
+"""The webhook receiver: it queues pushed images, which the next queue run syncs.
 
-Exit codes: 2 the settings or files are wrong, 130 or 143 after SIGINT or SIGTERM, 1 where it ends by itself.
+Exit codes: 2 invalid settings or files, 130 or 143 interrupted (SIGINT, SIGTERM), 1 if the server ends by itself.
 """
 
 import sys
 
-from imageporter.system.signals import Stop, exit_on_signals
+from imageporter.config import command_line
+from imageporter.system.signals import Shutdown, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
+    command_line.print_settings_help(sys.argv[1:], __doc__)  # before the slow imports
 
 import shlex
 from collections.abc import Sequence
 
-from imageporter.hook import authentication
-from imageporter.config.configuration import configuration
-from imageporter.store import push_queue
+from imageporter.config.configuration import FOR_HOOK, load_configuration
+from imageporter.config.settings import read_settings, terminal_is_dumb
+from imageporter.hook import authentication, server
+from imageporter.hook.app import create_app
+from imageporter.hook.reload import RouteReloader
 from imageporter.store import locks
+from imageporter.store.push_queue import open_queue
 from imageporter.system import logs
-from imageporter.hook import server
-from imageporter.system.errors import UserError, at_the_edge
-from imageporter.hook.reload import Followed
-from imageporter.hook.app import Receiver
-from imageporter.config.settings import HELP, load
+from imageporter.system.errors import Problems, UserError, error_handler
 
 
 def main(argv: Sequence[str]) -> int:
-    """Receive until a signal comes; gives the exit code. There are no arguments."""
-    if argv in (["-h"], ["--help"]):
-        sys.stdout.write(HELP.format(__doc__))
-        return 0
+    """Receive webhooks until a signal arrives; return the exit code. There are no arguments."""
     if argv:
         raise UserError([f"hook.py takes no arguments, found {shlex.join(argv)}; settings are environment variables"])
-    with Stop() as stop:
-        mistakes: list[str] = []
-        settings = load([], mistakes)
-        logs.configure(settings)
-        known = config.read(settings, mistakes, config.OF_THE_HOOK)
-        lock.prepare(settings.data_dir, mistakes)
-        callers.check(known.settings, mistakes)
-        if mistakes:
-            raise UserError(mistakes)
+    with Shutdown() as shutdown:
+        problems = Problems()
+        given = read_settings({}, problems)
+        logs.configure(given.log_level, given.log_format, no_color=given.no_color, dumb_terminal=terminal_is_dumb())
+        configuration = load_configuration(given, problems, FOR_HOOK)
+        settings = configuration.settings
+        locks.prepare(settings.data_dir, problems)
+        authentication.require_credentials(settings, problems)
+        problems.raise_if_any()
 
-        with hook_queue.kept_in(settings.data_dir, needed=True) as queue:
-            receiver = Receiver(known.settings, Followed(settings, known).routes, queue)
-            return serving.serve(receiver.application(), known.settings, stop)
+        reloader = RouteReloader(given, configuration)
+        with open_queue(settings.data_dir, required=True) as queue:
+            return server.serve(create_app(settings, reloader, queue), settings, shutdown)
 
 
 if __name__ == "__main__":
-    sys.exit(at_the_edge(lambda: main(sys.argv[1:])))
+    sys.exit(error_handler(lambda: main(sys.argv[1:])))

@@ -1,6 +1,7 @@
 """The command line of sync.py."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ from imageporter.config.settings import OPTIONS, VARIABLES, Settings, flag_of, r
 if TYPE_CHECKING:
     from imageporter.system.errors import Problems
 
-HELP_FLAGS = (["-h"], ["--help"])
 SETTINGS_HELP = "Settings are environment variables, all in `sync.py --help`.\n"
 EXIT_CODES = """
 
@@ -30,6 +30,13 @@ def print_help(argv: Sequence[str]) -> None:
     """Print the help and exit, if `argv` asks for it."""
     if "-h" in argv or "--help" in argv:
         _parser().parse_args(argv)
+
+
+def print_settings_help(argv: Sequence[str], description: str) -> None:
+    """Print the help of a script without flags and exit, if `argv` asks for it."""
+    if argv in (["-h"], ["--help"]):
+        sys.stdout.write(f"{description}\n{SETTINGS_HELP}")
+        sys.exit(0)
 
 
 def _parser() -> argparse.ArgumentParser:

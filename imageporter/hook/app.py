@@ -1,217 +1,228 @@
-"""The receiver of pushes: what it answers to whom, as an ASGI application."""
+"""The webhook receiver as an ASGI application: it answers pushes, and queues the images that they ask for."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from loguru import logger
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imageporter.system import logs
-from imageporter.model import reference
-from imageporter.engine import summary
-from imageporter.hook.authentication import Callers
-from imageporter.hook.responses import address_of, answer, body_of, decoded, log, parameter, refused, unauthorised
-from imageporter.store.database import FAILURES
-from imageporter.store.push_queue import FullError, Put, Queue
-from imageporter.model.reference import Reference
-from imageporter.engine.summary import Clock
-from imageporter.hook.routes import Routes
-from imageporter.model.rule import Image
-from imageporter.hook.webhooks import SENDERS, Push
 from imageporter.config.settings import Settings
-from imageporter.system.signals import time_limit
+from imageporter.hook.authentication import Authenticator
+from imageporter.hook.rate_limit import TokenBucket
+from imageporter.hook.reload import RouteReloader
+from imageporter.hook.responses import (
+    client_address,
+    decode_json,
+    error_response,
+    log_response,
+    query_parameter,
+    read_body,
+    response,
+    unauthorised,
+)
+from imageporter.hook.routes import Routes
+from imageporter.hook.webhooks import SENDERS, UNEXPECTED_PAYLOAD, Push
+from imageporter.model import reference
+from imageporter.model.image import Image
+from imageporter.model.reference import Reference
+from imageporter.store.database import DATABASE_ERRORS
+from imageporter.store.push_queue import PushQueue, QueueFullError
+from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
+from imageporter.system import logs
+from imageporter.system.stopwatch import Stopwatch
 
-MOST_STRANGERS = 8
-MATCHING_SECONDS = 1
+# A signature covers the body, so the bodies of clients that may be strangers are read: few at once, to bound the memory.
+MAX_UNAUTHENTICATED_BODIES = 8
 RETRY_AFTER = {"Retry-After": "60"}
 SNAPSHOT = "SNAPSHOT"
-NOT_AS_DOCUMENTED = (LookupError, TypeError, ValueError, AttributeError)
+
+Endpoint = Callable[[Request], Awaitable[JSONResponse]]
 
 
-class IgnoredError(Exception):
-    """A push that nobody waits for; the text says why."""
+class IgnoredPushError(Exception):
+    """A push that asks for no image. The text says why; `status` is the HTTP status for a caller who asked for it by name."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
         super().__init__(reason)
 
 
-class Receiver:
-    """Takes pushes, finds out where they go, and puts them into the queue."""
+def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) -> Starlette:
+    """Return the ASGI application."""
+    endpoints = _Endpoints(settings, reloader, queue)
+    routes = [
+        Route("/images/sync/hook", endpoints.handle(endpoints.hook), methods=["GET", "POST"]),
+        Route("/hooks/{sender}", endpoints.handle(endpoints.webhook), methods=["POST"]),
+        Route("/hooks/{sender}/{token:path}", endpoints.handle(endpoints.webhook), methods=["POST"]),
+        Route("/status", endpoints.handle(endpoints.status), methods=["GET"]),
+        Route("/healthz", _healthz, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: error_response})
 
-    def __init__(self, settings: Settings, routes: Callable[[], Routes], queue: Queue) -> None:
+
+class _Endpoints:
+    def __init__(self, settings: Settings, reloader: RouteReloader, queue: PushQueue) -> None:
         self._settings = settings
-        self._routes = routes
+        self._reloader = reloader
         self._queue = queue
-        self._callers = Callers(settings)
-        self._strangers = asyncio.Semaphore(MOST_STRANGERS)
+        self._authenticator = Authenticator(settings)
+        self._bucket = TokenBucket(settings.hook_rate)
+        self._unauthenticated_bodies = asyncio.Semaphore(MAX_UNAUTHENTICATED_BODIES)
 
-    def application(self) -> Starlette:
-        """The ASGI application."""
-        routes = [
-            Route("/images/sync/hook", self._told(self._hook), methods=["GET", "POST"]),
-            Route("/hooks/{sender}", self._told(self._event), methods=["POST"]),
-            Route("/hooks/{sender}/{token:path}", self._told(self._event), methods=["POST"]),
-            Route("/status", self._told(self._status), methods=["GET"]),
-            Route("/healthz", _healthz, methods=["GET"]),
-        ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: refused})
+    def handle(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """Return `endpoint` with the rate limit before it, every error turned into a response, and the response logged."""
 
-    def _told(self, work: Callable[[Request], Awaitable[JSONResponse]]) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint that logs what `work` answers, and turns what it raises into an answer."""
+        async def handler(request: Request) -> Response:
+            stopwatch = Stopwatch()
+            sent = await self._respond(endpoint, request)
+            log_response(request, sent, stopwatch)
+            return sent
 
-        async def endpoint(request: Request) -> Response:
-            clock = Clock()
-            try:
-                self._admit(request)
-                told = await work(request)
-            except HTTPException as error:
-                told = refused(request, error)
-            except FullError as error:
-                told = answer(503, {"error": f"{error}; send it again later"}, RETRY_AFTER)
-            except (*FAILURES, OSError) as error:
-                told = answer(503, {"error": f"the queue cannot be used: {error}; send it again later"}, RETRY_AFTER)
-            except ClientDisconnect:
-                told = answer(400, {"error": "the caller went away, or was too slow"})
-            except Exception as error:
-                logs.bug(error)
-                told = answer(500, {"error": "a mistake of ImagePorter's; its log says more"})
-            log(request, told, clock)
-            return told
+        return handler
 
-        return endpoint
-
-    def _admit(self, request: Request) -> None:
-        if request.method == "HEAD":  # which Starlette adds to GET
-            raise HTTPException(405, "HEAD is not for here; use GET or POST", {"Allow": "GET, POST"})
-        if not self._callers.admits(address_of(request)):
-            raise HTTPException(429, f"more than {self._settings.hook_rate} calls a second", {"Retry-After": "10"})
-
-    async def _hook(self, request: Request) -> JSONResponse:
-        """The call of the specification: `?name=registry/namespace/image&tag=1.0.3`."""
-        if not self._callers.knows(request.headers):
-            raise unauthorised()
-        await body_of(request)
-        name, tag = (parameter(request, each) for each in ("name", "tag"))
+    async def _respond(self, endpoint: Endpoint, request: Request) -> JSONResponse:
         try:
-            images = self._images(await self._known_routes(), (None, name, tag))
-        except IgnoredError as ignored:
+            if request.method == "HEAD":  # Starlette adds it to GET
+                raise HTTPException(405, "HEAD is not supported; use GET or POST", {"Allow": "GET, POST"})  # noqa: TRY301
+            if not self._bucket.allow(client_address(request)):
+                reason = f"more than {self._settings.hook_rate} requests per second"
+                raise HTTPException(429, reason, {"Retry-After": "10"})  # noqa: TRY301
+            return await endpoint(request)
+        except HTTPException as error:
+            return error_response(request, error)
+        except QueueFullError as error:
+            return response(503, {"error": f"{error}; send it again later"}, RETRY_AFTER)
+        except (*DATABASE_ERRORS, OSError) as error:
+            return response(503, {"error": f"the queue cannot be used: {error}; send it again later"}, RETRY_AFTER)
+        except ClientDisconnect:
+            return response(400, {"error": "the client disconnected, or was too slow"})
+        except Exception as error:
+            logs.log_bug(error)
+            return response(500, {"error": "internal error; see ImagePorter's log"})
+
+    async def hook(self, request: Request) -> JSONResponse:
+        """Handle the request of the specification: `?name=registry/namespace/image&tag=1.0.3`."""
+        if not self._authenticator.authenticate(request.headers):
+            raise unauthorised()
+        await read_body(request)
+        name, tag = (query_parameter(request, key) for key in ("name", "tag"))
+        try:
+            images = self._images(await self._routes(), (None, name, tag))
+        except IgnoredPushError as ignored:
             if ignored.status == 200:
-                return answer(200, {"queued": [], "already": [], "ignored": [str(ignored)]})
+                return response(200, {"queued": [], "already": [], "ignored": [str(ignored)]})
             raise HTTPException(ignored.status, str(ignored)) from None
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
         return await self._put(images)
 
-    async def _event(self, request: Request) -> JSONResponse:
-        """What a registry sends. What is of no use is answered 200 too: most would send it again, for ever."""
-        body = await self._known_body(request)
+    async def webhook(self, request: Request) -> JSONResponse:
+        """Handle a registry's notification. An event without use is answered 200, or most registries would send it again."""
+        body = await self._authenticated_body(request)
         sender = request.path_params["sender"]
         if sender not in SENDERS:
-            raise HTTPException(404, f"the senders are {', '.join(SENDERS)}")
+            raise HTTPException(404, f"unknown sender; the senders are {', '.join(SENDERS)}")
         try:
-            pushes = _checked(SENDERS[sender](decoded(body, request.headers), request.headers))
-        except NOT_AS_DOCUMENTED:
+            pushes = _require_text(SENDERS[sender](decode_json(body, request.headers), request.headers))
+        except UNEXPECTED_PAYLOAD:
             raise HTTPException(400, f"the body is not what {sender} sends") from None
         registry = request.query_params.get("registry")
-        images, ignored = self._wanted(await self._known_routes(), pushes, registry)
+        images, ignored = _collect(self._images, await self._routes(), pushes, registry)
         if not images:
-            return answer(200, {"queued": [], "already": [], "ignored": ignored or ["it is no push of a tag"]})
+            return response(200, {"queued": [], "already": [], "ignored": ignored or ["not a push of a tag"]})
         return await self._put(images, ignored)
 
-    async def _known_body(self, request: Request) -> bytes:
-        """The body, of a caller that is known; by a signature, which is over the body, few are let in at once."""
-        headers, token = request.headers, request.path_params.get("token")
-        if self._callers.knows(headers) or (token is not None and self._callers.knows_token(token)):
-            return await body_of(request)
-        if "x-hub-signature-256" in headers:
-            async with self._strangers:
-                body = await body_of(request)
-            if self._callers.signed(body, headers):
-                return body
-        raise unauthorised()
-
-    async def _known_routes(self) -> Routes:
-        return await asyncio.to_thread(self._routes)  # which may read a large file
-
-    def _wanted(self, routes: Routes, pushes: Iterable[Push], registry: str | None) -> tuple[list[Image], list[str]]:
-        """The images of those pushes that somebody waits for, and why the others are ignored."""
-        images: list[Image] = []
-        ignored = []
-        for host, repository, tag in pushes:
-            try:
-                images += self._images(routes, (registry or host, repository, tag))
-            except (IgnoredError, *NOT_AS_DOCUMENTED) as error:
-                ignored.append(str(error))
-        return images, ignored
-
-    def _images(self, routes: Routes, push: Push) -> tuple[Image, ...]:
-        """Where the push goes. Raises IgnoredError where that is nowhere, ValueError where it is no push."""
-        host, name, tag = push
-        pushed = _pushed(name if host is None else f"{host}/{name}", tag)
-        if not self._settings.hook_snapshots and (tag.startswith(SNAPSHOT) or tag.endswith(SNAPSHOT)):
-            raise IgnoredError(406, f"{tag!r} is a {SNAPSHOT} tag, which is not synced (HOOK_SNAPSHOTS=true: it is)")
-        try:
-            # Here, in the main thread: a regular expression may search for ever, and lets no other thread run meanwhile.
-            with time_limit(MATCHING_SECONDS):
-                images, left = routes.of(pushed), routes.left(pushed)
-        except TimeoutError:
-            logger.error("a pattern searches {} without an end; make it simpler", pushed)
-            raise IgnoredError(503, f"a pattern of the images file searches {pushed} without an end") from None
-        if not images and left:
-            raise IgnoredError(200, f"{pushed} is left to the next full pass: {left.text} renames what it matches")
-        if not images:
-            raise IgnoredError(404, f"no rule and no row of registry.reg has the source {pushed}")
-        return images
-
-    async def _put(self, images: Iterable[Image], ignored: Iterable[str] = ()) -> JSONResponse:
-        put: Put = await asyncio.to_thread(self._queue.put, images, self._settings.hook_queue)
-        content: dict[str, Any] = {"queued": _pairs(put.queued), "already": _pairs(put.already)}
-        return answer(202 if put.queued else 200, content | ({"ignored": list(ignored)} if ignored else {}))
-
-    async def _status(self, request: Request) -> JSONResponse:
-        """The queue, and the last pass."""
-        if not self._callers.knows(request.headers):
+    async def status(self, request: Request) -> JSONResponse:
+        """Return the queue, the last pass and the last queue run."""
+        if not self._authenticator.authenticate(request.headers):
             raise unauthorised()
         queue = await asyncio.to_thread(self._queue.status)
         for row in (queue, *queue["waiting"]):
             name = "since" if "since" in row else "oldest"
             row[name] = row[name] and datetime.fromtimestamp(row[name]).astimezone().isoformat(timespec="seconds")
-        last = {
-            name: await asyncio.to_thread(report.read, self._settings.data_dir / file)
-            for name, file in (("last_pass", report.REPORT), ("last_queue_run", report.QUEUE_REPORT))
+        reports = {
+            name: await asyncio.to_thread(read_report, self._settings.data_dir / file)
+            for name, file in (("last_pass", REPORT), ("last_queue_run", QUEUE_REPORT))
         }
-        return answer(200, {"queue": queue, **last})
+        return response(200, {"queue": queue, **reports})
+
+    async def _authenticated_body(self, request: Request) -> bytes:
+        headers = request.headers
+        if self._authenticator.authenticate(headers, request.path_params.get("token")):
+            return await read_body(request)
+        if "x-hub-signature-256" in headers:
+            async with self._unauthenticated_bodies:
+                body = await read_body(request)
+            if self._authenticator.authenticate_signature(body, headers):
+                return body
+        raise unauthorised()
+
+    async def _routes(self) -> Routes:
+        return await asyncio.to_thread(self._reloader.current)  # it may read a large file
+
+    def _images(self, routes: Routes, push: Push) -> tuple[Image, ...]:
+        """Return the images of a push. Raises IgnoredPushError if there are none, and ValueError if the push is invalid."""
+        host, name, tag = push
+        pushed = _parse_push(name if host is None else f"{host}/{name}", tag)
+        if not self._settings.hook_snapshots and (tag.startswith(SNAPSHOT) or tag.endswith(SNAPSHOT)):
+            raise IgnoredPushError(406, f"{tag!r} is a {SNAPSHOT} tag, which is not synced; HOOK_SNAPSHOTS=true accepts it")
+        if images := routes.images(pushed):
+            return images
+        if rule := routes.deferring_rule(pushed):
+            reason = f"{pushed} is left to the next full pass, because {rule.text} renames the tags that it matches"
+            raise IgnoredPushError(200, reason)
+        raise IgnoredPushError(404, f"no rule and no row of registry.reg has the source {pushed}")
+
+    async def _put(self, images: Iterable[Image], ignored: Iterable[str] = ()) -> JSONResponse:
+        result = await asyncio.to_thread(self._queue.put, images, self._settings.hook_queue_limit)
+        content: dict[str, Any] = {"queued": _rows(result.queued), "already": _rows(result.already)}
+        return response(202 if result.queued else 200, content | ({"ignored": list(ignored)} if ignored else {}))
 
 
 async def _healthz(_: Request) -> JSONResponse:
-    return answer(200, {"status": "ok"})
+    return response(200, {"status": "ok"})
 
 
-def _checked(pushes: Iterable[Push]) -> list[Push]:
-    """Those `pushes` that are of texts. Raises TypeError where a payload has something else in all of them."""
+def _collect(
+    find_images: Callable[[Routes, Push], Iterable[Image]], routes: Routes, pushes: Iterable[Push], registry: str | None
+) -> tuple[list[Image], list[str]]:
+    """Return the images of all `pushes`, and why the other pushes are ignored. `registry` replaces the host of each push."""
+    images: list[Image] = []
+    ignored = []
+    for host, repository, tag in pushes:
+        try:
+            images += find_images(routes, (registry or host, repository, tag))
+        except (IgnoredPushError, *UNEXPECTED_PAYLOAD) as error:
+            ignored.append(str(error))
+    return images, ignored
+
+
+def _require_text(pushes: Iterable[Push]) -> list[Push]:
+    """Return those of `pushes` that consist of text. Raises TypeError if none of several does."""
     found = list(pushes)
     texts = [push for push in found if all(isinstance(part, str) for part in (push[0] or "", *push[1:]))]
     if found and not texts:
-        raise TypeError("is no text")
+        raise TypeError("is not text")
     return texts
 
 
-def _pushed(name: str, tag: str) -> Reference:
-    """The repository `name` with `tag`. Raises ValueError, and IgnoredError for a name of one part, as image-syncer does."""
+def _parse_push(name: str, tag: str) -> Reference:
+    """Return the repository `name` with `tag`. Raises ValueError if it is invalid.
+
+    Raises IgnoredPushError if the name has only one part, because image-syncer answers 406 then.
+    """
     if "/" not in name.strip("/"):
-        raise IgnoredError(406, f"{reference.shown(name)!r} has fewer than two parts; write registry/namespace/image")
+        raise IgnoredPushError(406, f"{reference.shown(name)!r} has fewer than two parts; write registry/namespace/image")
     parsed = reference.parse(name)
     if parsed.tag or parsed.digest:
         raise ValueError(f"{reference.shown(name)!r} has a tag or digest; give the repository alone")
     return Reference(parsed.host, parsed.path, reference.parse_tag(tag, tag))
 
 
-def _pairs(images: Iterable[Image]) -> list[dict[str, str]]:
+def _rows(images: Iterable[Image]) -> list[dict[str, str]]:
     return [{"source": str(image.source), "target": str(image.target)} for image in images]

@@ -1,78 +1,60 @@
-"""Who may call the hook, and how often."""
+"""Authentication of the hook's callers: basic auth, a token, or GitHub's signature."""
 
 import base64
 import binascii
 import hashlib
 import hmac
-import time
-from collections import OrderedDict
 from collections.abc import Mapping
 
-from pydantic import SecretStr
-
-from imageporter.hook.webhooks import signed
-from imageporter.config.settings import Settings
-
-BURST_SECONDS = 10
-MOST_ADDRESSES = 10_000
+from imageporter.config.settings import Secret, Settings
+from imageporter.hook import webhooks
+from imageporter.system.errors import Problems
 
 
-def check(settings: Settings, mistakes: list[str]) -> None:
-    """Add to `mistakes` what is missing for anybody to be let in."""
-    given = {"HOOK_USERNAME": settings.hook_username, "HOOK_PASSWORD": settings.hook_password}
-    missing = [name for name, value in given.items() if value is None]
+def require_credentials(settings: Settings, problems: Problems) -> None:
+    """Add a problem if `settings` hold neither an account nor a token, or half an account."""
+    account = {"HOOK_USERNAME": settings.hook_username, "HOOK_PASSWORD": settings.hook_password}
+    missing = [name for name, value in account.items() if value is None]
     if len(missing) == 1:
-        mistakes.append(f"{missing[0]}: is not set, but its companion is; set both")
+        (other,) = account.keys() - missing
+        problems.add(missing[0], f"is not set, but {other} is; set both")
     elif missing and settings.hook_token is None:
-        mistakes.append("HOOK_USERNAME, HOOK_PASSWORD: are not set; set both (or HOOK_TOKEN), so that not everybody can call")
+        problems.add(", ".join(missing), "are not set; set both (or HOOK_TOKEN), so that not everybody can call")
 
 
-class Callers:
-    """Knows callers by their account or token, and counts their calls by address."""
+class Authenticator:
+    """Compares the credentials of a request with the account and the token in `settings`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._account = (settings.hook_username, settings.hook_password)
+        self._username = settings.hook_username
+        self._password = settings.hook_password
         self._token = settings.hook_token
-        self._rate = settings.hook_rate
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def admits(self, address: str) -> bool:
-        """Whether a call from `address` is not one too many: HOOK_RATE a second, BURST_SECONDS' worth at once."""
-        if not self._rate:
-            return True
-        now, most = time.monotonic(), float(self._rate * BURST_SECONDS)
-        left, then = self._left.pop(address, (most, now))
-        left = min(most, left + (now - then) * self._rate)
-        self._left[address] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > MOST_ADDRESSES:
-            self._left.popitem(last=False)
-        return left >= 1
+    def authenticate(self, headers: Mapping[str, str], path_token: str | None = None) -> bool:
+        """Return whether `headers` (names in lower case) hold the account or the token, or `path_token` is the token.
 
-    def knows(self, headers: Mapping[str, str]) -> bool:
-        """Whether `headers` (names in small letters) hold the account, by basic auth, or the token.
-
-        The token may be the whole `Authorization`, as Harbor sends it, stand behind `Bearer`, or in `X-Hook-Token`.
+        The token may be all of `Authorization`, as Harbor sends it, follow `Bearer` there, or be in `X-Hook-Token`.
         """
-        whole = headers.get("authorization", "")
-        scheme, _, rest = whole.partition(" ")
-        username, password = _basic(rest) if scheme.lower() == "basic" else ("", "")
-        words = (headers.get("x-hook-token", ""), rest.strip() if scheme.lower() == "bearer" else whole)
-        # All are compared, whatever the first gives: the time must not tell which was wrong.
-        by_account = all([_same(self._account[0], username), _same(self._account[1], password)])
-        by_token = any([_same(self._token, word) for word in words])  # noqa: C419
-        return by_account or by_token
+        authorization = headers.get("authorization", "")
+        scheme, _, value = authorization.partition(" ")
+        username, password = _decode_basic(value) if scheme.lower() == "basic" else ("", "")
+        tokens = (
+            headers.get("x-hook-token", ""),
+            value.strip() if scheme.lower() == "bearer" else authorization,
+            path_token or "",
+        )
+        # Everything is compared, whatever the first comparison gives, so that the time does not show which one failed.
+        is_account = all([_equals(self._username, username), _equals(self._password, password)])
+        is_token = any([_equals(self._token, token) for token in tokens])  # noqa: C419
+        return is_account or is_token
 
-    def knows_token(self, token: str) -> bool:
-        """Whether `token`, from a path, is the token."""
-        return _same(self._token, token)
-
-    def signed(self, body: bytes, headers: Mapping[str, str]) -> bool:
-        """Whether the token has signed `body`, as GitHub does it."""
-        return self._token is not None and signed(body, headers, self._token.get_secret_value())
+    def authenticate_signature(self, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Return whether `body` is signed with the token, as GitHub signs it."""
+        return self._token is not None and webhooks.is_signed(body, headers, self._token.value)
 
 
-def _basic(encoded: str) -> tuple[str, str]:
-    """The username and password of basic auth; empty where they are none."""
+def _decode_basic(encoded: str) -> tuple[str, str]:
+    """Return the username and password of basic auth; both are empty if `encoded` is invalid."""
     try:
         username, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
@@ -80,9 +62,9 @@ def _basic(encoded: str) -> tuple[str, str]:
     return username, password
 
 
-def _same(wanted: SecretStr | None, found: str) -> bool:
-    """Whether they are the same; how long that takes tells neither where they differ nor how long they are."""
-    if wanted is None:
+def _equals(secret: Secret | None, text: str) -> bool:
+    """Compare in constant time. The digests hide the length, too."""
+    if secret is None:
         return False
-    digests = [hashlib.sha256(text.encode(errors="surrogatepass")).digest() for text in (wanted.get_secret_value(), found)]
+    digests = [hashlib.sha256(one.encode(errors="surrogatepass")).digest() for one in (secret.value, text)]
     return hmac.compare_digest(*digests)

@@ -1,48 +1,51 @@
-"""The routes of the hook, which follow the files that they stand in: a pass reads them anew each time too."""
+"""Reloading the routes of the hook when a file changes, because a pass reads the files anew each time, too."""
 
 import threading
 from pathlib import Path
 
 from loguru import logger
 
-from imageporter.config.configuration import configuration
-from imageporter.system import logs
-from imageporter.config.configuration import Config
-from imageporter.hook.routes import Routes
+from imageporter.config.configuration import FOR_HOOK, Configuration, load_configuration, watched_files
 from imageporter.config.settings import Settings
+from imageporter.hook.routes import Routes
+from imageporter.system import logs
+from imageporter.system.errors import Problems
 
 
-class Followed:
-    """The routes of `known`, which was read with `settings`, and those of the files' later states."""
+class RouteReloader:
+    """The routes in the files that `settings` name. `configuration` is their content at the start."""
 
-    def __init__(self, settings: Settings, known: Config) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._stamps = _stamps(settings)
-        self._routes = Routes(known.rules, known.rows)
+        self._routes = Routes(configuration.rules, configuration.routes)
 
-    def routes(self) -> Routes:
-        """The routes as the files have them now; as they were, where there is a mistake in a file now."""
+    def current(self) -> Routes:
+        """Return the routes in the files now. If there is a mistake in a file now, return the routes as they were before."""
         with self._lock:
             stamps = _stamps(self._settings)
             if stamps != self._stamps:
                 self._stamps = stamps
-                mistakes: list[str] = []
-                known = config.read(self._settings, mistakes, config.OF_THE_HOOK)
-                if mistakes:
-                    logger.error("the files have changed, and cannot be used; the hook goes on with what it knew")
-                    for mistake in mistakes:
-                        logger.error("{}", logs.plain(mistake))
-                else:
-                    logger.info("the files have changed, and were read anew")
-                    self._routes = Routes(known.rules, known.rows)
+                self._reload()
             return self._routes
+
+    def _reload(self) -> None:
+        problems = Problems()
+        configuration = load_configuration(self._settings, problems, FOR_HOOK)
+        if problems:
+            logger.error("the files have changed and have mistakes; the hook keeps the previous rules")
+            for problem in problems:
+                logger.error("{}", logs.to_plain_line(problem))
+        else:
+            logger.info("the files have changed; the hook has reloaded them")
+            self._routes = Routes(configuration.rules, configuration.routes)
 
 
 def _stamps(settings: Settings) -> dict[Path, tuple[int, ...]]:
-    """What tells one state of the files from another."""
+    """Return what changes when a file changes."""
     stamps: dict[Path, tuple[int, ...]] = {}
-    for path in config.candidates(settings):
+    for path in watched_files(settings):
         try:
             found = path.stat()
         except OSError:

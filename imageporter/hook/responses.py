@@ -1,4 +1,4 @@
-"""One call of the hook: what came with it, what is answered, and what the log says of it."""
+"""Requests and responses of the hook: reading a body, building JSON responses, logging them."""
 
 import json
 from collections.abc import Mapping
@@ -9,30 +9,30 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from imageporter.system import logs
-from imageporter.engine.summary import Clock
 from imageporter.hook.webhooks import SENDERS
+from imageporter.system import logs
+from imageporter.system.stopwatch import Stopwatch
 
-BODY_LIMIT = 1 << 20
-LONGEST_LINE = 1000
+MAX_BODY = 1 << 20  # bytes
+MAX_LINE = 1000
 
 
-async def body_of(request: Request) -> bytes:
-    """The body, of BODY_LIMIT bytes at most; HTTPException (413) above, ClientDisconnect where it does not arrive."""
-    too_large = HTTPException(413, f"the body is larger than {BODY_LIMIT} bytes", {"Connection": "close"})
+async def read_body(request: Request) -> bytes:
+    """Return the body. Raises HTTPException (413) if it is larger than MAX_BODY, and ClientDisconnect if it ends early."""
+    too_large = HTTPException(413, f"the body is larger than {MAX_BODY} bytes", {"Connection": "close"})
     declared = request.headers.get("content-length", "0")
-    if len(declared) > len(str(BODY_LIMIT)) or int(declared) > BODY_LIMIT:
+    if len(declared) > len(str(MAX_BODY)) or int(declared) > MAX_BODY:
         raise too_large
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > BODY_LIMIT:
+        if len(body) > MAX_BODY:
             raise too_large
     return bytes(body)
 
 
-def decoded(body: bytes, headers: Mapping[str, str]) -> Any:
-    """The JSON of a body, which GitHub may also send as the field `payload` of a form. ValueError where it is none."""
+def decode_json(body: bytes, headers: Mapping[str, str]) -> Any:
+    """Return the JSON in `body`, or in the form field `payload`, which GitHub may send. Raises ValueError if it is invalid."""
     if headers.get("content-type", "").startswith("application/x-www-form-urlencoded") and body.startswith(b"payload="):
         body = parse_qs(body.decode(), strict_parsing=True)["payload"][0].encode()
     try:
@@ -41,58 +41,62 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> Any:
         raise ValueError("is nested too deeply") from None
 
 
-def parameter(request: Request, name: str) -> str:
-    """The one value of a parameter of the query; HTTPException (400) where it is missing or given twice."""
-    given = request.query_params.getlist(name)
-    if len(given) != 1 or not given[0]:
-        how = "is given more than once" if len(given) > 1 else "is missing"
+def query_parameter(request: Request, name: str) -> str:
+    """Return the query parameter `name`. Raises HTTPException (400) if it is missing or repeated."""
+    values = request.query_params.getlist(name)
+    if len(values) != 1 or not values[0]:
+        how = "is given more than once" if len(values) > 1 else "is missing"
         raise HTTPException(400, f"{name} {how}; write ?name=registry/namespace/image&tag=1.0.3")
-    return given[0]
+    return values[0]
 
 
-def unauthorised() -> HTTPException:
-    """The answer to a caller that is not known."""
-    return HTTPException(401, "wrong or no credentials", {"WWW-Authenticate": 'Basic realm="ImagePorter", charset="UTF-8"'})
-
-
-def refused(_: Request, error: Exception) -> JSONResponse:
-    """The answer that an HTTPException stands for; any other `error` is raised."""
-    if not isinstance(error, HTTPException):
-        raise error
-    return answer(error.status_code, {"error": error.detail}, error.headers)
-
-
-def answer(status: int, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An answer in JSON."""
-    return JSONResponse(content, status, headers)
-
-
-def address_of(request: Request) -> str:
-    """Where the call comes from."""
+def client_address(request: Request) -> str:
+    """Return the address that the request comes from."""
     return request.client.host if request.client else "?"
 
 
-def log(request: Request, told: JSONResponse, clock: Clock) -> None:
-    """One line a call; of the caller's text only what the answer says, and no query string or path with a token."""
-    said = json.loads(bytes(told.body))
+def response(status: int, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a JSON response."""
+    return JSONResponse(content, status, headers)
+
+
+def error_response(_: Request, error: Exception) -> JSONResponse:
+    """Return the response for an HTTPException. Any other `error` is raised."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return response(error.status_code, {"error": error.detail}, error.headers)
+
+
+def unauthorised() -> HTTPException:
+    """Return the error for a request without valid credentials."""
+    return HTTPException(401, "wrong or no credentials", {"WWW-Authenticate": 'Basic realm="ImagePorter", charset="UTF-8"'})
+
+
+def log_response(request: Request, sent: JSONResponse, stopwatch: Stopwatch) -> None:
+    """Log one line for the request and the response `sent`.
+
+    It shows the client's text only as far as the response does, and no path or query string, because they may hold a token.
+    """
+    content = json.loads(bytes(sent.body))
     sender = request.path_params.get("sender")
     sender = sender if sender in SENDERS else None
-    who = f"{address_of(request)}, {sender}" if sender else address_of(request)
-    queued = [f"{row['source']} -> {row['target']}" for row in said.get("queued", ())]
-    words = said.get("error") or ", ".join(said.get("ignored", ())) or "already queued"
-    words = f"queued {', '.join(queued)}" if queued else words
-    words = "asked for the status" if request.url.path == "/status" and told.status_code == 200 else words
-    logs.event(
+    address = client_address(request)
+    queued = [f"{row['source']} -> {row['target']}" for row in content.get("queued", ())]
+    result = content.get("error") or ", ".join(content.get("ignored", ())) or "already queued"
+    result = f"queued {', '.join(queued)}" if queued else result
+    result = "the status" if request.url.path == "/status" and sent.status_code == 200 else result
+    client = f"{address}, {sender}" if sender else address
+    logs.log_event(
         "hook.received",
-        logs.plain(f"hook: {told.status_code} to {who}: {words}")[:LONGEST_LINE],
-        "INFO" if told.status_code < 400 else "WARNING",
-        status=told.status_code,
-        caller=address_of(request),
+        logs.to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
+        "INFO" if sent.status_code < 400 else "WARNING",
+        status=sent.status_code,
+        caller=address,
         sender=sender,
-        source=said["queued"][0]["source"] if len(queued) == 1 else None,
-        target=said["queued"][0]["target"] if len(queued) == 1 else None,
-        queued=len(queued) if "queued" in said else None,
-        already=len(said["already"]) if "already" in said else None,
-        error=logs.plain(said["error"]) if "error" in said else None,
-        seconds=round(clock.seconds, 3),
+        source=content["queued"][0]["source"] if len(queued) == 1 else None,
+        target=content["queued"][0]["target"] if len(queued) == 1 else None,
+        queued=len(queued) if "queued" in content else None,
+        already=len(content["already"]) if "already" in content else None,
+        error=logs.to_plain_line(content["error"]) if "error" in content else None,
+        seconds=round(stopwatch.seconds, 3),
     )

@@ -1,4 +1,4 @@
-"""The HTTP server under the receiver: uvicorn, with time limits for those who send."""
+"""The HTTP server under the hook: uvicorn, with a time limit for requests and a limit of connections."""
 
 import asyncio
 import json
@@ -15,59 +15,60 @@ import uvicorn
 from loguru import logger
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from imageporter.system.errors import UserError
 from imageporter.config.settings import Settings
-from imageporter.system.signals import Stop
+from imageporter.system.errors import UserError
+from imageporter.system.heartbeat import touch_heartbeat
+from imageporter.system.signals import Shutdown
 
 REQUEST_SECONDS = 10
-MOST_CONNECTIONS = 500
+MAX_CONNECTIONS = 500
 SPARE_DESCRIPTORS = 40
 BACKLOG = 1024
 GRACE_SECONDS = 5
-ALIVE_SECONDS = 60
+HEARTBEAT_SECONDS = 60
 
 
 class _Protocol(H11Protocol):
-    """uvicorn waits for the rest of a request for ever; this cuts a slow caller off."""
+    """H11Protocol with a time limit: uvicorn would wait for the rest of a request for ever."""
 
-    _late: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _most_connections():
-            transport.write(_raw("503 Service Unavailable", "too many connections; send it again later"))
+        if len(self.connections) > _max_connections():
+            transport.write(_raw_response("503 Service Unavailable", "too many connections; send it again later"))
             transport.close()
-        self._late = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+        self._timer = self.loop.call_later(REQUEST_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        if self._late is None:
-            self._late = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        if self._timer is None:
+            self._timer = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
         super().data_received(data)
-        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:  # all of the request is here
-            self._in_time()
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:  # the request is complete
+            self._cancel_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._in_time()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
-        self.transport.write(_raw("400 Bad Request", msg))
+        """Respond to something that is not HTTP."""
+        self.transport.write(_raw_response("400 Bad Request", msg))
         self.transport.close()
 
-    def _in_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-def _most_connections() -> int:
-    """As many as there are descriptors for, with some to spare."""
-    return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+def _max_connections() -> int:
+    """Return how many connections there are file descriptors for, with some to spare."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
 
 
-def _raw(status: str, reason: str) -> bytes:
-    """An answer to what is no request."""
+def _raw_response(status: str, reason: str) -> bytes:
+    """Return a response for a client that has sent no complete request."""
     body = json.dumps({"error": reason})
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
     return f"{head}\r\n\r\n{body}".encode()
@@ -76,28 +77,27 @@ def _raw(status: str, reason: str) -> bytes:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: they are Stop's."""
+        """Leave the signals to Shutdown."""
         yield
 
 
-class _Relay(logging.Handler):
-    """What uvicorn says is for those who look for a mistake."""
+class _DebugHandler(logging.Handler):
+    """Logs uvicorn's messages at DEBUG."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger.debug("uvicorn: {}", record.getMessage())
 
 
-def serve(application: Any, settings: Settings, stop: Stop) -> int:
-    """Serve the ASGI `application` at HOOK_LISTEN until a signal comes, touching ALIVE_FILE meanwhile; gives the exit code.
+def serve(app: Any, settings: Settings, shutdown: Shutdown) -> int:
+    """Serve the ASGI application `app` at HOOK_LISTEN until a signal arrives; return the exit code.
 
-    Raises UserError where nobody can listen there.
+    ALIVE_FILE is touched every minute. Raises UserError if the address cannot be listened on.
     """
-    host, _, port = settings.hook_listen.rpartition(":")
     for name in ("uvicorn.error", "asyncio"):
-        told = logging.getLogger(name)
-        told.handlers, told.propagate = [_Relay()], False
+        other = logging.getLogger(name)
+        other.handlers, other.propagate = [_DebugHandler()], False
     config = uvicorn.Config(
-        application,
+        app,
         http=_Protocol,
         ws="none",
         lifespan="off",
@@ -109,45 +109,49 @@ def serve(application: Any, settings: Settings, stop: Stop) -> int:
     )
     server = _Server(config)
 
-    def end() -> None:
+    def stop() -> None:
         server.should_exit = True
 
-    with _listening(host.strip("[]"), int(port), settings.hook_listen) as door, stop.ending(end):
-        address, number = door.getsockname()[:2]
-        logger.info("the hook listens on http://{}:{}", f"[{address}]" if ":" in address else address, number)
-        asyncio.run(_serve(server, door, settings.alive_file))
+    with _listen(settings.hook_listen) as listener, shutdown.calling(stop):
+        address, port = listener.getsockname()[:2]
+        logger.info("the hook listens on http://{}:{}", f"[{address}]" if ":" in address else address, port)
+        asyncio.run(_serve(server, listener, settings.alive_file))
     logger.info("the hook has stopped")
-    return stop.exit_code or 1
+    return shutdown.exit_code or 1
 
 
-async def _serve(server: uvicorn.Server, door: socket.socket, alive_file: Path | None) -> None:
-    showing = asyncio.create_task(_show(alive_file))
-    await server.serve(sockets=[door])
-    showing.cancel()
+async def _serve(server: uvicorn.Server, listener: socket.socket, alive_file: Path | None) -> None:
+    heartbeat = asyncio.create_task(_beat(alive_file))
+    await server.serve(sockets=[listener])
+    heartbeat.cancel()
 
 
-async def _show(alive_file: Path | None) -> None:
-    """Show, each minute, that requests are taken up."""
-    told = False
+async def _beat(alive_file: Path | None) -> None:
+    """Touch the heartbeat file every minute, from the event loop, so that it grows old if the loop is stuck."""
+    is_logged = False
     while alive_file:
         try:
-            alive_file.touch()  # noqa: ASYNC240 (a moment)
+            touch_heartbeat(alive_file)
         except OSError as error:
-            if not told:
+            if not is_logged:
                 logger.warning("ALIVE_FILE: {} cannot be written: {}", alive_file, error.strerror)
-            told = True
-        await asyncio.sleep(ALIVE_SECONDS)
+            is_logged = True
+        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 @contextmanager
-def _listening(host: str, port: int, listen: str) -> Iterator[socket.socket]:
+def _listen(address: str) -> Iterator[socket.socket]:
+    host, _, port = address.rpartition(":")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        door = socket.socket(family, kind)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        door.listen(BACKLOG)
+        family, kind, _, _, resolved = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(resolved)
+        listener.listen(BACKLOG)
     except OSError as error:
-        raise UserError([f"HOOK_LISTEN: {listen!r} cannot be listened on: {error.strerror}; choose another address"]) from None
-    with door:
-        yield door
+        line = f"HOOK_LISTEN: {address!r} cannot be listened on: {error.strerror}; choose another address"
+        raise UserError([line]) from None
+    with listener:
+        yield listener

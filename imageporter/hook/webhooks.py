@@ -1,8 +1,7 @@
-"""What registries send when something was pushed -> the repository and tag of each push.
+"""The payloads of webhooks, parsed into pushes.
 
-Each sender is a function of the decoded JSON. It gives the pushes of tags and leaves out all other events; it raises
-LookupError, TypeError, ValueError or AttributeError where the JSON is not what that sender sends.
-The payloads are those of the senders' documentation; tests/payloads holds one of each.
+There is one function per sender. It yields the pushes of tags in the decoded JSON and leaves out all other events. It raises
+one of UNEXPECTED_PAYLOAD if the JSON is not what that sender documents. tests/payloads holds an example of each.
 """
 
 import hashlib
@@ -13,17 +12,18 @@ from typing import Any
 
 from imageporter.model.reference import DOCKER_HUB, is_tag
 
-# A repository with its registry's host (None: the sender does not say), and a tag.
+# The registry's host (None if the sender does not name it), the repository and the tag.
 Push = tuple[str | None, str, str]
+UNEXPECTED_PAYLOAD = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
-    """Docker's registry (distribution) and those built on it: notifications, in envelopes of either version.
+    """Parse a notification of Docker's registry (distribution), or of one built on it; either version of the envelope.
 
     https://distribution.github.io/distribution/about/notifications/
     """
     for event in payload["events"]:
-        # One that is odd must not hold up the others: the whole envelope would be sent again, for ever.
+        # An invalid event must not stop the others, because the whole envelope would be sent again, for ever.
         with suppress(LookupError, TypeError, AttributeError):
             target = event.get("target") or {}
             if event.get("action") == "push" and target.get("tag"):
@@ -31,29 +31,29 @@ def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
 
 
 def dockerhub(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
-    """Docker Hub. https://docs.docker.com/docker-hub/repos/manage/webhooks/"""
+    """Parse a webhook of Docker Hub. https://docs.docker.com/docker-hub/repos/manage/webhooks/"""
     if "push_data" in payload:
         yield DOCKER_HUB, payload["repository"]["repo_name"], payload["push_data"]["tag"]
 
 
 def harbor(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
-    """Harbor: its own format (that of 1.x too) and CloudEvents.
+    """Parse a webhook of Harbor, in its own format (that of 1.x, too) or as CloudEvents.
 
     https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-webhooks/
     """
     if payload["type"] in {"PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"}:
         data = payload["data"] if "specversion" in payload else payload["event_data"]
         for resource in data["resources"]:
-            # What was pushed by digest has the digest for a tag.
+            # A push by digest has the digest as its tag.
             if is_tag(resource.get("tag") or ""):
                 host, _, path = resource["resource_url"].removesuffix(f":{resource['tag']}").partition("/")
                 yield host, path, resource["tag"]
 
 
 def quay(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
-    """Quay: "Push to Repository". https://docs.quay.io/guides/notifications.html
+    """Parse Quay's "Push to Repository". https://docs.quay.io/guides/notifications.html
 
-    Its first versions sent the tags as an object.
+    Quay's first versions sent the tags as an object.
     """
     for tag in payload.get("updated_tags") or ():
         host, _, path = payload["docker_url"].partition("/")
@@ -61,7 +61,7 @@ def quay(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
 
 
 def github(payload: Any, headers: Mapping[str, str]) -> Iterator[Push]:
-    """GitHub's packages: the events `package` and `registry_package`.
+    """Parse the events `package` and `registry_package` of GitHub.
 
     https://docs.github.com/en/webhooks/webhook-events-and-payloads#registry_package
     """
@@ -77,7 +77,7 @@ def github(payload: Any, headers: Mapping[str, str]) -> Iterator[Push]:
 
 
 def acr(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
-    """Aliyun's Container Registry. https://help.aliyun.com/zh/acr/user-guide/manage-triggers"""
+    """Parse a webhook of Aliyun's Container Registry. https://help.aliyun.com/zh/acr/user-guide/manage-triggers"""
     if "push_data" in payload:
         repository = payload["repository"]
         yield f"registry.{repository['region']}.aliyuncs.com", repository["repo_full_name"], payload["push_data"]["tag"]
@@ -93,7 +93,7 @@ SENDERS: Mapping[str, Callable[[Any, Mapping[str, str]], Iterator[Push]]] = {
 }
 
 
-def signed(body: bytes, headers: Mapping[str, str], secret: str) -> bool:
-    """Whether GitHub has signed `body` with `secret` (HMAC-SHA-256 in `X-Hub-Signature-256`)."""
-    wanted = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(wanted.encode(), headers.get("x-hub-signature-256", "").encode())
+def is_signed(body: bytes, headers: Mapping[str, str], secret: str) -> bool:
+    """Return whether `body` is signed with `secret` as GitHub does it (HMAC-SHA-256 in `X-Hub-Signature-256`)."""
+    expected = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), headers.get("x-hub-signature-256", "").encode())
