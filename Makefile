@@ -1,4 +1,4 @@
-# make demo | make test | make check | make bench | make sync | make schema | make image
+# make demo | make test | make test-fast | make check | make coverage | make bench | make sync | make schema | make image
 # Everything that is built stays in this folder: .venv (Python) and .tools (crane, supercronic).
 # `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
 
@@ -23,7 +23,7 @@ GO_INSTALL := CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w'
 
 .PHONY: help
 help:  ## what there is to make
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(ROOT)/Makefile
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(ROOT)/Makefile
 
 .PHONY: demo
 demo: $(VENV)/.run $(CRANE_BUILT)  ## two registries on this machine, and what a pass does between them
@@ -36,16 +36,31 @@ sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.jso
 .PHONY: tools
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
 
+# The tests of a pass run once more with FAST_LOOKUPS=false: both ways to look up a digest must give the same result.
+TEST_TOOLS := $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry
+TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruption.py many.py mirroring.py \
+                outages.py pass.py records.py secrets.py)
+
 .PHONY: test
-test: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry  ## all tests, against real registries; those of the image where a Docker engine answers
+test: $(VENV)/.dev $(TEST_TOOLS)  ## all tests, against real registries; those of the image if a Docker engine answers
 	@if docker info >/dev/null 2>&1 && ! docker compose version >/dev/null 2>&1; then \
 	  $(MAKE) -f $(ROOT)/Makefile $(TOOLS)/docker-compose; fi
 	cd $(ROOT) && $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) --ignore=tests/containers tests
+	cd $(ROOT) && FAST_LOOKUPS=false $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) $(TWO_WAYS)
 	cd $(ROOT) && $(VENV)/bin/python -m pytest -q $(PYTEST) tests/containers
 
+.PHONY: test-fast
+test-fast: $(VENV)/.dev $(TEST_TOOLS)  ## the unit tests
+	cd $(ROOT) && $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit
+
+.PHONY: coverage
+coverage: $(VENV)/.dev $(TEST_TOOLS)  ## how much of the package the tests run, the scripts that they start included
+	cd $(ROOT) && rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q $(PYTEST) tests/unit tests/e2e
+	cd $(ROOT) && $(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
+
 .PHONY: check
-check: $(VENV)/.dev  ## lint, types and format
-	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
+	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 .PHONY: bench
 bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about an hour
@@ -53,7 +68,7 @@ bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/t
 
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
-	cd $(ROOT) && $(VENV)/bin/python -m imageporter.schema schemas
+	cd $(ROOT) && $(VENV)/bin/python -m imageporter.config.json_schema schemas
 
 .PHONY: image
 image:  ## the container image
@@ -67,7 +82,7 @@ requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
 
 .PHONY: clean
 clean:  ## remove what was built
-	rm -rf $(VENV) $(TOOLS) $(ROOT)/.mypy_cache $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache
+	rm -rf $(VENV) $(TOOLS) $(ROOT)/.coverage* $(ROOT)/.import_linter_cache $(ROOT)/.mypy_cache $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

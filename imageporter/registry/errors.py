@@ -83,8 +83,10 @@ class RegistryError(Exception):
     def from_crane_stderr(cls, subject: str, stderr: str, exit_code: int) -> Self:
         """Return the error that crane printed to `stderr` before it exited with `exit_code`."""
         detail = process_limit_advice(stderr) or _error_line(stderr) or f"crane exited with {exit_code}"
-        # The last attempt decides: for plain HTTP crane reports its HTTPS attempt first.
-        attempt = _ATTEMPT.split(detail)[-1]
+        # The last attempt decides, because for plain HTTP crane reports its HTTPS attempt first. But a server with a bad
+        # certificate speaks HTTPS, and only that attempt says what is wrong.
+        attempts = _ATTEMPT.split(detail)
+        attempt = next((one for one in attempts if ": x509: " in one), attempts[-1])
         status = _STATUS.search(attempt)
         return cls(subject, _kind_of(attempt, status), detail, status=int(status[1]) if status else None)
 

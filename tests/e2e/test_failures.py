@@ -176,7 +176,8 @@ def test_retry_delay_time_lies_between_attempts(user: User, source: Registry) ->
 
 def test_too_many_requests_are_tried_again(user: User, source: Registry, target: Registry) -> None:
     digest = source.push("app:1")
-    proxy = Proxy(source, Refuse(6))  # crane asks three times by HEAD, three times by GET
+    # crane sends six requests: it tries three times by HEAD, three times by GET
+    proxy = Proxy(source, Refuse(6 if user.environ({}).get("FAST_LOOKUPS") == "false" else 1))
     user.images((f"{proxy}/app:1", f"{target}/app:1"))
     run = user.sync()
     assert run.code == 0, run.output
@@ -184,7 +185,7 @@ def test_too_many_requests_are_tried_again(user: User, source: Registry, target:
     assert (paused["registry"], paused["level"]) == (str(proxy), "WARNING")
     assert 1 <= paused["seconds"] <= 1.25
     assert re.fullmatch(
-        rf"{proxy} answers 429: it is left alone for 1\.\d s, with every image that needs it", paused["message"]
+        rf"{proxy} responds with 429: backing off for 1\.\d s, with every image that needs it", paused["message"]
     )
     assert paused["error"].startswith("source too many requests: ")
     assert target.digest("app:1") == digest
@@ -250,10 +251,10 @@ def test_a_crane_that_is_none(user: User, source: Registry, target: Registry) ->
     """A fake: no real crane prints anything but a digest."""
     wrapper = user.crane_wrapper('echo "not a \x1b[31mdigest"')
     user.images((f"{source}/app:1", f"{target}/app:1"))
-    run = user.sync(CRANE=wrapper)
+    run = user.sync(CRANE=wrapper, FAST_LOOKUPS="false")
     assert run.code == 1
     error = run.events("image.done")[0]["error"]
-    assert error == "source failed: crane printed 'not a  [31mdigest' where a digest belongs"
+    assert error == "source failed: crane printed 'not a  [31mdigest' instead of a digest"
 
 
 def test_images_are_pushed_over_http_1_unless_the_user_wants_http_2(user: User, source: Registry, guarded: Registry) -> None:

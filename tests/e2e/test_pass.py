@@ -83,7 +83,7 @@ def test_the_text_log_and_the_report(user: User, source: Registry, target: Regis
     copied, gone = f"{source}/app:1 -> {target}/app:1", f"{source}/gone:1 -> {target}/gone:1"
     reason = f"source not found: GET http://{source}/v2/gone/manifests/1: NAME_UNKNOWN: Unknown name"
     lines = run.lines
-    assert lines[0] == "WARNING no accounts file here: every registry is asked without a password"
+    assert lines[0] == "WARNING no accounts file found: all registries are accessed anonymously"
     assert lines[1] == "INFO pass of 2 images"
     assert lines[2].startswith(f"INFO copied     {copied} ({digest[:19]}, ")
     assert lines[3] == f"ERROR failed     {gone}: {reason}"
@@ -167,8 +167,11 @@ def test_as_many_at_once_as_the_setting_says(
     user.images(*((f"{source}/{name}", f"{proxy}/{name}") for name in names))
     with user.running("sync.py", **{variable: "3"}) as running:
         wait_for(lambda: stall.held >= 3, "three are held at once")
-        cranes = [argv for argv in descendants(running.process.pid).values() if argv and argv[0].endswith("/crane")]
-        assert len(cranes) == 3
+        if variable == "JOBS":
+            cranes = [argv for argv in descendants(running.process.pid).values() if argv and argv[0].endswith("/crane")]
+            assert len(cranes) == 3
+        else:
+            assert stall.held == 3
         stall.release.set()
         assert running.process.wait(timeout=60) == 0
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User
 
-from imageporter.config.configuration import accounts_file
-from imageporter.model import rule
-from imageporter.config.settings import VARIABLES, Settings
+from imageporter.config.accounts_file import load_accounts
+from imageporter.config.images_file import load_images
+from imageporter.config.settings import VARIABLES
+from imageporter.system.errors import Problems
 
 READMES = [BUNDLE / "README.md", BUNDLE / "README.zh-CN.md"]
 
@@ -67,7 +68,7 @@ def test_the_demo_prints_what_the_readme_shows(readme: str, user: User) -> None:
 def test_every_variable_is_in_the_table(readme: str) -> None:
     rows = re.findall(r"^\| (`[A-Z_`,、 ]+`) \|", readme, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
-    assert named == {name.upper() for name in VARIABLES}
+    assert named == set(VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,7 @@ def test_every_variable_is_in_the_table(readme: str) -> None:
         "PROBES",
         "COPY_TIMEOUT",
         "PROBE_TIMEOUT",
+        "STALL_TIMEOUT",
         "HOOK_LISTEN",
         "HOOK_CRON",
         "HOOK_QUEUE",
@@ -88,7 +90,7 @@ def test_every_variable_is_in_the_table(readme: str) -> None:
     ],
 )
 def test_the_defaults_in_the_table(readme: str, variable: str) -> None:
-    default = Settings.model_fields[variable.lower()].default
+    default = VARIABLES[variable].default
     assert re.search(rf"^\| `{variable}` \| `{re.escape(str(default))}` \|", readme, re.MULTILINE)
 
 
@@ -97,23 +99,23 @@ def test_the_example_files_are_read_without_a_mistake(readme: str, tmp_path: Pat
     images, keychain = shown
     (tmp_path / "images.json").write_text(json.dumps(images))
     (tmp_path / "accounts.json").write_text(json.dumps(keychain))
-    mistakes: list[str] = []
-    assert len(rules.read(tmp_path / "images.json", mistakes)) == 3
-    assert [one.prefix for one in accounts.read(tmp_path / "accounts.json", mistakes, {})] == [
+    problems = Problems()
+    assert len(load_images(tmp_path / "images.json", problems)) == 3
+    assert [one.prefix for one in load_accounts(tmp_path / "accounts.json", problems, {})] == [
         "registry.cn-hangzhou.aliyuncs.com",
         "docker.io",
     ]
-    assert mistakes == []
+    assert not problems
 
 
 def test_the_example_maps_are_read_without_a_mistake(readme: str, tmp_path: Path) -> None:
     (tmp_path / "images.yaml").write_text("\n".join(marked(readme, "map")))
     (tmp_path / "auth.yaml").write_text("\n".join(marked(readme, "map-accounts")))
-    mistakes: list[str] = []
-    assert len(rules.read(tmp_path / "images.yaml", mistakes)) == 6
+    problems = Problems()
+    assert len(load_images(tmp_path / "images.yaml", problems)) == 6
     environ = {"HUB_TOKEN": "a", "MIRROR_PASSWORD": "b"}
-    assert len(list(accounts.read(tmp_path / "auth.yaml", mistakes, environ))) == 3
-    assert mistakes == []
+    assert len(list(load_accounts(tmp_path / "auth.yaml", problems, environ))) == 3
+    assert not problems
 
 
 def test_the_compose_file_is_the_one_that_is_shipped(readme: str) -> None:

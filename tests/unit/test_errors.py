@@ -45,6 +45,15 @@ def test_the_last_attempt_decides_because_crane_tries_https_before_plain_http(
     assert str(error) == f"source {kind.value}: {HTTPS_ATTEMPT}; {last}"  # the text stays whole
 
 
+def test_a_bad_certificate_decides_over_the_plain_http_attempt_after_it() -> None:
+    stderr = (
+        'Error: Get "https://127.0.0.1:1/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority; '
+        "GET http://127.0.0.1:1/v2/: unexpected status code 400 Bad Request: Client sent an HTTP request to an HTTPS server."
+    )
+    error = RegistryError.from_crane_stderr("target", stderr, 1)
+    assert (error.kind, error.status) == (ErrorKind.UNREACHABLE, None)
+
+
 def test_only_crane_s_error_line_is_shown() -> None:
     stderr = "2026/11/24 11:21:43 retrying GET ...\nError: fetching: HEAD https://r.io: unexpected status code 500"
     assert str(RegistryError.from_crane_stderr("copy", stderr, 1)) == (

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from support import Proxy, Registry, Stall, User, wait_for
 
-from imageporter.store import database
-from imageporter.store import records
+from imageporter.store import database, records
 
 
 def rows(user: User) -> list[tuple[str, str, str]]:
@@ -25,7 +24,7 @@ def asks_target(user: User, target: Registry, **env: str) -> bool:
     """Whether a pass, which must succeed, asks the target."""
     crane, notes = user.noting_crane()
     notes.unlink(missing_ok=True)
-    run = user.sync(CRANE=crane, **env)
+    run = user.sync(CRANE=crane, FAST_LOOKUPS="false", **env)
     assert run.code == 0, run.output
     return f"digest {target}/app:1" in notes.read_text()
 
@@ -89,8 +88,8 @@ def foreign(path: Path) -> None:
 
 def torn(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute(records.SCHEMA)
-        connection.execute(f"PRAGMA application_id = {database.APPLICATION}")
+        connection.execute(records.TABLE)
+        connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {database.VERSION}")
         for number in range(2000):
             connection.execute("INSERT INTO synced VALUES (?, 's', 'd', 0)", (f"target{number}",))
@@ -111,7 +110,7 @@ def test_a_damaged_or_foreign_database_is_set_aside(user: User, source: Registry
     warning = next(row["message"] for row in run.rows if records.FILE in row["message"])
     (aside,) = (user.folder / "data").glob("records.db.*.aside")
     assert warning.startswith("data/records.db cannot be used: ")
-    assert warning.endswith(f"; it is set aside as {aside.name}, and new records are begun")
+    assert warning.endswith(f"; it was renamed to {aside.name}, and a new file was created")
     assert rows(user) == [(f"{source}/app:1", f"{target}/app:1", digest)]
     assert "records" not in user.sync().output
 
@@ -122,5 +121,5 @@ def test_records_that_cannot_be_opened_cost_only_questions(user: User, source: R
     (user.folder / "data" / records.FILE).mkdir(parents=True)
     run = user.sync()
     assert run.code == 0, run.output
-    words = "data/records.db cannot be used: unable to open database file; this pass goes on without records"
+    words = "data/records.db cannot be used: unable to open database file; this pass continues without records"
     assert words in [row["message"] for row in run.rows]
