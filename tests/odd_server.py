@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, Self
 
+import trustme
+
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 TEST_LIMIT = 30  # seconds
 TLS_HANDSHAKE = b"\x16"
@@ -59,6 +61,16 @@ def manifest(digest: str, headers: Mapping[str, str] = {}) -> bytes:
 async def silence(_: asyncio.StreamWriter) -> None:
     """As a response: none."""
     await asyncio.Event().wait()
+
+
+def certify(folder: Path, name: str = "server") -> Path:
+    """Make a private authority `NAME-ca.pem`; return the certificate of its server, which has the key beside it."""
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1", "localhost", "registry.test")
+    authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
+    server.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+    server.private_key_pem.write_to_path(folder / f"{name}.key")
+    return folder / f"{name}.pem"
 
 
 class OddServer:

@@ -9,9 +9,8 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-import trustme
 from loguru import logger
-from odd_server import OddServer, Request, Write, async_test, manifest, response, silence
+from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence
 from support import CRANE
 
 from imageporter.model.account import Account, Accounts
@@ -66,14 +65,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The certificate of a private authority; beside it a server's for 127.0.0.1 and localhost, and a self-signed one."""
+    """The certificate of a private authority; beside it `trusted.pem`, a server's, and `unknown.pem`, another's."""
     folder = tmp_path_factory.mktemp("ca")
     for name in ("trusted", "unknown"):
-        authority = trustme.CA()
-        server = authority.issue_cert("127.0.0.1", "localhost")
-        authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
-        server.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
-        server.private_key_pem.write_to_path(folder / f"{name}.key")
+        certify(folder, name)
     return folder / "trusted-ca.pem"
 
 
@@ -437,6 +432,32 @@ async def test_plain_http_is_not_tried_with_a_public_name() -> None:
             async with client(accounts, environ=environ) as one:
                 assert (await one.digest("source", image("registry.test"), 20) == DIGEST) == (len(methods) > 1)
             assert {request.method for request in proxy.requests} == methods
+
+
+@pytest.mark.parametrize(
+    ("host", "tunnel"),
+    [("docker.io", "registry-1.docker.io:443"), ("ghcr.io", "ghcr.io:443"), ("registry.test:5000", "registry.test:5000")],
+)
+@async_test
+async def test_each_registry_is_queried_at_its_own_address(host: str, tunnel: str) -> None:
+    async with OddServer(lambda _: response(502)) as proxy, client(environ={"https_proxy": proxy.address}) as one:
+        assert await one.digest("source", image(host), 20) is None
+        assert [(request.method, request.target) for request in proxy.requests] == [("CONNECT", tunnel)]
+
+
+@async_test
+async def test_only_the_given_variables_name_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, OddServer(lambda _: response(502)) as proxy:
+        for name in ("http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://{proxy.address}")
+        async with client() as one:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+            assert await one.digest("source", image("registry.invalid"), 20) is None
+        monkeypatch.setenv("no_proxy", "registry.invalid")
+        async with client(environ={"HTTPS_PROXY": proxy.address}) as one:
+            assert proxy.connections == 0
+            assert await one.digest("source", image("registry.invalid"), 20) is None
+            assert proxy.connections == 1
 
 
 @async_test
