@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,12 @@ def async_test(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None
         asyncio.run(bounded())
 
     return run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`; the limit is the test's."""
+    while not condition():  # noqa: ASYNC110, a condition of the process has no event
+        await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,10 @@ async def silence(_: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
-def certify(folder: Path, name: str = "server") -> Path:
+def certify(folder: Path, name: str = "server", hosts: Sequence[str] = ("127.0.0.1", "localhost", "registry.test")) -> Path:
     """Make a private authority `NAME-ca.pem`; return the certificate of its server, which has the key beside it."""
     authority = trustme.CA()
-    server = authority.issue_cert("127.0.0.1", "localhost", "registry.test")
+    server = authority.issue_cert(*hosts)
     authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
     server.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
     server.private_key_pem.write_to_path(folder / f"{name}.key")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence
+from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence, until
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference
@@ -159,6 +159,32 @@ async def test_a_token_that_the_registry_forgot_is_renewed_once_for_all() -> Non
         registry.valid.clear()
         waiting = [one.digest("source", image(server), 20) for _ in range(30)]
         assert await asyncio.gather(*waiting) == [DIGEST] * 30
+        assert registry.given == 2
+
+
+@async_test
+async def test_a_refusal_that_arrives_late_does_not_discard_the_new_token() -> None:
+    registry = TokenRegistry()
+    renewed = asyncio.Event()
+
+    def respond(request: Request) -> bytes | Write:
+        async def late(writer: asyncio.StreamWriter) -> None:
+            await renewed.wait()
+            writer.write(response(401))
+
+        if "late" in request.target and request.authorization == "Bearer token1":
+            return late
+        return registry(request)
+
+    async with OddServer(respond) as server, client() as one:
+        registry.origin = f"http://{server.address}"
+        assert await one.digest("source", image(server), 20) == DIGEST
+        registry.valid.clear()
+        late = asyncio.create_task(one.digest("source", Reference(server.address, "team/app", "late"), 20))
+        await until(lambda: bool(server.of("HEAD", "late")))
+        assert await one.digest("source", image(server), 20) == DIGEST
+        renewed.set()
+        assert await late == DIGEST
         assert registry.given == 2
 
 

@@ -1,6 +1,7 @@
 """The client against a server in the test, over plain HTTP unless a test is about TLS."""
 
 import asyncio
+import gc
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from loguru import logger
-from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence
+from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence, until
 from support import CRANE
 
 from imageporter.model.account import Account, Accounts
@@ -55,12 +56,6 @@ async def digest_from(respond: Respond, subject: str = "source", seconds: float 
 def sockets() -> int:
     """Return the number of this process's sockets."""
     return sum(path.is_socket() for path in Path("/proc/self/fd").iterdir())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`; the limit is the test's."""
-    while not condition():  # noqa: ASYNC110, a condition of the process has no event
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +382,27 @@ async def test_a_look_up_that_leaves_a_shared_ping_does_not_end_it() -> None:
         assert len(server.of("GET")) == 1
 
 
+@async_test
+async def test_a_shared_ping_that_fails_after_everyone_left_is_no_error() -> None:
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    answer = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await answer.wait()
+        writer.write(response(429))
+
+    async with OddServer(registry(manifest(DIGEST), ping=late)) as server, client() as one:
+        waiting = asyncio.create_task(one.digest("source", image(server.address), 20))
+        await until(lambda: bool(server.requests))
+        waiting.cancel()
+        tasks = len(asyncio.all_tasks())
+        answer.set()
+        await until(lambda: len(asyncio.all_tasks()) < tasks - 1)
+        gc.collect()
+    assert unhandled == []
+
+
 # TLS and plain HTTP
 
 
@@ -406,6 +422,17 @@ async def test_an_unknown_certificate_gets_no_request_unless_the_account_is_inse
             assert await one.digest("source", image(server.address), 20) is None
         assert not server.requests
         async with client(account_for(server.address, insecure=True), ca if bundle else None) as one:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+
+
+@async_test
+async def test_a_certificate_of_another_host_is_unknown_too(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, "other", ["registry.test"])
+    async with OddServer(registry(manifest(DIGEST)), certificate) as server:
+        async with client(account_for(server.address), tmp_path / "other-ca.pem") as one:
+            assert await one.digest("source", image(server.address), 20) is None
+        assert not server.requests
+        async with client(account_for(server.address, insecure=True), tmp_path / "other-ca.pem") as one:
             assert await one.digest("source", image(server.address), 20) == DIGEST
 
 
