@@ -13,6 +13,8 @@ from imageporter.system.signals import Shutdown, exit_on_signals
 if __name__ == "__main__":
     exit_on_signals()
     command_line.print_help(sys.argv[1:])  # before the slow imports
+    # TLS is libcurl's and crane's business. asyncio would load Python's OpenSSL as well: 7 MB, which every fork copies.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
 
 import asyncio
 from collections.abc import Callable, Sequence

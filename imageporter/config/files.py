@@ -46,7 +46,7 @@ class UnreadableError(Exception):
         super().__init__(f"{location}: {text}")
 
 
-class _Object(dict[str, Any]):
+class _ObjectWithDuplicates(dict[str, Any]):
     """A JSON object that remembers its duplicate keys."""
 
     def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
@@ -54,9 +54,14 @@ class _Object(dict[str, Any]):
         self.duplicates = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    return plain if len(plain) == len(pairs) else _ObjectWithDuplicates(pairs)
+
+
 _TYPES = {
     dict: "an object",
-    _Object: "an object",
+    _ObjectWithDuplicates: "an object",
     list: "a list",
     str: "a string",
     bool: "a boolean",
@@ -205,8 +210,9 @@ def _type_name(value: object) -> str:
 
 def _duplicate_keys(data: object, *keys: str | int) -> Iterator[tuple[str | int, ...]]:
     """Yield the paths of all duplicate keys in JSON objects."""
-    if isinstance(data, _Object):
+    if isinstance(data, _ObjectWithDuplicates):
         yield from ((*keys, key) for key in data.duplicates)
+    if isinstance(data, dict):
         children: Iterable[tuple[str | int, object]] = data.items()
     else:
         children = enumerate(data) if isinstance(data, list) else ()
@@ -216,7 +222,7 @@ def _duplicate_keys(data: object, *keys: str | int) -> Iterator[tuple[str | int,
 
 def _json(path: Path, text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_Object)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         where = f"{path}: line {error.lineno}, column {error.colno}"
         raise UnreadableError(where, _json_problem(text, error)) from None

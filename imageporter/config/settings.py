@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imageporter.system.errors import Problems
 
+# pydantic would search all installed distributions for plugins: 40 ms, and code that nobody asked for.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 LONGEST_WAIT = 366 * 24 * 3600  # seconds
 MAX_CONCURRENCY = 256
 MAX_RETRIES = 1000

@@ -1,8 +1,9 @@
 """Retry: the attempts of one image at one step, with the back-off of its registries and a slot for each attempt."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from imageporter.engine.backoff import Backoffs, Operation, UnavailableError
@@ -10,7 +11,6 @@ from imageporter.engine.slots import Hosts, Slots
 from imageporter.engine.summary import log_image_retry
 from imageporter.model.image import Image
 from imageporter.registry.errors import ErrorKind, RegistryError
-from imageporter.system.stopwatch import Stopwatch
 
 T = TypeVar("T")
 
@@ -23,20 +23,25 @@ class IndexedImage:
     index: int
     hosts: Hosts
     attempts: int = 0
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    started: float = 0.0  # monotonic, of the first attempt
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since its first attempt."""
+        return time.monotonic() - self.started if self.started else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What an attempt does: the operation, the registries it sends requests to, and the slots it needs.
 
-    An image's seconds count from its first attempt at a look-up of the source, or at a copy (`restarts_stopwatch`).
+    An image's seconds count from its first attempt at a look-up of the source, or at a copy (`restarts_clock`).
     """
 
     operation: Operation
     hosts: Hosts
     slots: Slots
-    restarts_stopwatch: bool = True
+    restarts_clock: bool = True
 
 
 class FailedError(Exception):
@@ -75,8 +80,8 @@ class Attempts:
                     if not self._backoffs.may_start(step.hosts, image):  # a rest began while it waited for the slot
                         continue
                     image.attempts += 1
-                    if image.attempts == 1 and step.restarts_stopwatch:
-                        image.stopwatch = Stopwatch()
+                    if image.attempts == 1 and step.restarts_clock:
+                        image.started = time.monotonic()
                     result = await work()
                     for host in step.hosts:
                         self._backoffs.of(host).record_success(step.operation)

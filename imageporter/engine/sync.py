@@ -4,7 +4,7 @@ One coroutine per image: look up the source, look up the target, compare, copy, 
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,6 +26,8 @@ from imageporter.registry.lookup import DigestLookup
 from imageporter.store.records import Records
 from imageporter.system import logs
 from imageporter.system.signals import Shutdown
+
+TASKS_AT_ONCE = 256
 
 
 class SyncPass:
@@ -53,7 +55,7 @@ class SyncPass:
         self._copy_slots = Slots(settings.jobs, self._copy_demand)
         self._progress = Progress()
         self._outcomes: list[Outcome] = []
-        self._by_source: dict[Reference, list[IndexedImage]] = defaultdict(list)
+        self._sharing: dict[Reference, list[IndexedImage]] = defaultdict(list)  # the images of a source that has several
         self._shared_digests: dict[Reference, asyncio.Future[str]] = {}
 
     async def run(self, rules: Sequence[Rule]) -> list[Outcome]:
@@ -66,7 +68,7 @@ class SyncPass:
             await self._crane.login()
             images = await self._expand(rules)
             async with self._progress.shown():
-                await self._run_all([self._sync(image) for image in images])
+                await self._run_all(self._sync, images)
         return self._outcomes
 
     @contextmanager
@@ -85,20 +87,19 @@ class SyncPass:
             except asyncio.CancelledError:
                 task.uncancel()
 
-    async def _run_all(self, coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-        """Run all at once; one after the other, in the files' order, with PROBES=1 and JOBS=1."""
+    async def _run_all(
+        self, work: Callable[[IndexedImage], Coroutine[Any, Any, None]], images: Sequence[IndexedImage]
+    ) -> None:
+        """Do `work` for all images at once; one after the other, in the files' order, with PROBES=1 and JOBS=1."""
         if self._settings.probes == self._settings.jobs == 1:
-            waiting = iter(coroutines)
-            try:
-                for coroutine in waiting:
-                    await coroutine
-            finally:
-                for coroutine in waiting:
-                    coroutine.close()  # after a cancellation
+            for image in images:
+                await work(image)
             return
         async with asyncio.TaskGroup() as tasks:
-            for coroutine in coroutines:
-                tasks.create_task(coroutine)
+            for index, image in enumerate(images, start=1):
+                tasks.create_task(work(image))
+                if not index % TASKS_AT_ONCE:
+                    await asyncio.sleep(0)  # the first requests need not wait for the last task
 
     # Expanding rules to images
 
@@ -106,12 +107,11 @@ class SyncPass:
         """Return the images of the rules. Each repository is listed once, however many rules need its tags."""
         repositories = {rule.source.repository: rule.as_image for rule in reversed(rules) if rule.needs_listing}
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
-        await self._run_all(
-            [
-                self._list_tags(IndexedImage(image, index, frozenset({image.source.host})), listed)
-                for index, image in enumerate(reversed(repositories.values()))
-            ]
-        )
+        listings = [
+            IndexedImage(image, index, frozenset({image.source.host}))
+            for index, image in enumerate(reversed(repositories.values()))
+        ]
+        await self._run_all(lambda image: self._list_tags(image, listed), listings)
         expanded: list[Image | Outcome] = []
 
         def list_tags(rule: Rule) -> tuple[str, ...] | None:
@@ -128,14 +128,18 @@ class SyncPass:
             expanded.append(image)  # noqa: PERF402 (the other two append as well)
         self._outcomes = [one if isinstance(one, Outcome) else Outcome(one, Status.INTERRUPTED) for one in expanded]
         self._progress.total = len(expanded)
+        images_of = Counter(one.source for one in expanded if isinstance(one, Image))
+        known_hosts: dict[Hosts, Hosts] = {}  # one object for all images of the same registries
         images = []
         for index, one in enumerate(expanded):
             if isinstance(one, Outcome):
                 self._report(one)
                 continue
-            indexed = IndexedImage(one, index, frozenset({one.source.host, one.target.host}))
+            hosts = frozenset({one.source.host, one.target.host})
+            indexed = IndexedImage(one, index, known_hosts.setdefault(hosts, hosts))
             images.append(indexed)
-            self._by_source[one.source].append(indexed)
+            if images_of[one.source] > 1:
+                self._sharing[one.source].append(indexed)
             self._lookup_demand.add(indexed, indexed.hosts)
             self._copy_demand.add(indexed, indexed.hosts)
         return images
@@ -152,7 +156,7 @@ class SyncPass:
                 Status.FAILED,
                 error=str(error),
                 attempts=image.attempts,
-                seconds=image.stopwatch.seconds,
+                seconds=image.seconds,
                 unavailable=error.unavailable,
             )
         except Exception as error:
@@ -181,7 +185,7 @@ class SyncPass:
         if self._records.is_fresh(image.image, digest, self._settings.trust_records):
             self._settle(image, Status.SKIPPED, digest)
             return
-        step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_stopwatch=False)
+        step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
         if digest == await self._attempts.run(image, step, lambda: self._target_digest(target)):
             self._records.record_verified(image.image, digest)
             self._settle(image, Status.SKIPPED, digest)
@@ -197,26 +201,30 @@ class SyncPass:
         """Return the digest of the source. It is looked up once, however many targets it has."""
         source = image.image.source
         step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots)
-        sharing = self._by_source[source]
+        sharing: Sequence[IndexedImage] = self._sharing.get(source, ())
         shared = self._shared_digests.get(source)
         if shared is not None:
             try:
                 return await asyncio.shield(shared)
             finally:
                 image.attempts = sharing[0].attempts
-        shared = self._shared_digests[source] = asyncio.get_running_loop().create_future()
+        if sharing:
+            shared = self._shared_digests[source] = asyncio.get_running_loop().create_future()
         try:
             digest = await self._attempts.run(
                 image, step, lambda: self._look_up("source", source, step.hosts), sharing=sharing
             )
         except FailedError as error:
-            shared.set_exception(error)
-            shared.exception()  # retrieved, even if the source has one target only
+            if shared is not None:
+                shared.set_exception(error)
+                shared.exception()  # retrieved, even if no other image waits for it
             raise
         except BaseException:
-            shared.cancel()
+            if shared is not None:
+                shared.cancel()
             raise
-        shared.set_result(digest)
+        if shared is not None:
+            shared.set_result(digest)
         return digest
 
     async def _target_digest(self, target: Reference) -> str | None:
@@ -278,7 +286,7 @@ class SyncPass:
         for demand in (self._lookup_demand, self._copy_demand):
             demand.discard(image)
         self._copy_slots.grant()
-        outcome = Outcome(image.image, status, digest, error, image.attempts, image.stopwatch.seconds, unavailable)
+        outcome = Outcome(image.image, status, digest, error, image.attempts, image.seconds, unavailable)
         self._outcomes[image.index] = outcome
         if status is not Status.INTERRUPTED or image.attempts:
             self._report(outcome)

@@ -3,7 +3,9 @@
 The grammar is that of distribution/reference (`regexp.go`, `normalize.go`), which docker itself uses.
 """
 
+import functools
 import re
+import sys
 from dataclasses import dataclass, replace
 
 DOCKER_HUB = "docker.io"
@@ -24,9 +26,9 @@ _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@(?!sha\d+:)", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A normalised reference: `docker.io/library/busybox:latest` is host, path and tag.
+    """A normalised reference: `docker.io/library/busybox:latest` has a host, a path and a tag.
 
-    `tag` and `digest` are None where the text had none: what that means is the caller's to say.
+    `tag` and `digest` are None if the text has none; the caller decides what that means.
     """
 
     host: str
@@ -36,7 +38,7 @@ class Reference:
 
     @property
     def repository(self) -> str:
-        """Host and path, as crane takes them: `docker.io/library/busybox`."""
+        """Host and path, as crane accepts them: `docker.io/library/busybox`."""
         return f"{self.host}/{self.path}"
 
     def __str__(self) -> str:
@@ -45,15 +47,16 @@ class Reference:
         return f"{self.repository}{tag}{digest}"
 
     def at(self, digest: str) -> "Reference":
-        """The same repository, by `digest` alone (`repository@sha256:...`)."""
+        """Return the same repository with only a `digest` (`repository@sha256:...`)."""
         return replace(self, tag=None, digest=digest)
 
 
+@functools.lru_cache(maxsize=1024)  # each text is parsed when it is validated, and again for its rule
 def parse(text: str) -> Reference:
-    """Read a reference as docker does, and normalise it.
+    """Parse a reference as docker does, and normalise it.
 
     `busybox` becomes `docker.io/library/busybox`; `index.docker.io` becomes `docker.io`; a host's
-    letters become small. Raises ValueError with what is wrong, fit to follow "what: ".
+    letters become small. Raises ValueError with a text that can follow "what: ".
     """
     _no_space_around(text, "host/repository:tag")
     if _SCHEME.match(text):
@@ -66,11 +69,12 @@ def parse(text: str) -> Reference:
     path, colon, tag = remainder.partition(":")
     if colon:
         parse_tag(tag, text)
-    return Reference(host, _parse_path(text, host, path), tag or None, digest or None)
+    # Interned, because thousands of references share their host and often their tag.
+    return Reference(sys.intern(host), _parse_path(text, host, path), sys.intern(tag) or None, digest or None)
 
 
 def _parse_path(text: str, host: str, path: str) -> str:
-    """The path of `text` on `host`, normalised; ValueError as from `parse`."""
+    """Return the normalised path of `text` on `host`. Raises ValueError like `parse`."""
     if not _PATH.fullmatch(path):
         advice = "; a repository is written in small letters" if path != path.lower() else ""
         if not text.isascii():
@@ -88,9 +92,9 @@ def _parse_path(text: str, host: str, path: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """Read a registry's host, with its port where one is given, and normalise it.
+    """Parse a registry's host, with its port if there is one, and normalise it.
 
-    Raises ValueError with what is wrong, fit to follow "what: ".
+    Raises ValueError with a text that can follow "what: ".
     """
     _no_space_around(text, "docker.io or localhost:5000")
     if not _HOST.fullmatch(text):
@@ -105,26 +109,26 @@ def parse_host(text: str) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a digest, of the one algorithm that crane takes."""
+    """Return whether `text` is a digest of the one algorithm that crane supports."""
     return bool(_DIGEST.fullmatch(text))
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` can be a tag."""
+    """Return whether `text` is a valid tag."""
     return bool(_TAG.fullmatch(text))
 
 
 def parse_tag(tag: str, text: str) -> str:
-    """Read a tag alone, which stands in `text`. Raises ValueError with what is wrong, fit to follow "what: "."""
+    """Parse the tag of `text`. Raises ValueError with a text that can follow "what: "."""
     if not is_tag(tag):
         raise ValueError(f"{shown(text)!r} has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'")
     return tag
 
 
 def parse_prefix(text: str) -> str:
-    """Read a registry, or a part of one (`quay.io`, `quay.io/coreos`), and normalise it.
+    """Parse a registry, or a part of one (`quay.io`, `quay.io/coreos`), and normalise it.
 
-    Raises ValueError with what is wrong, fit to follow "what: ".
+    Raises ValueError with a text that can follow "what: ".
     """
     host, slash, path = text.partition("/")
     if slash and not _PATH.fullmatch(path):
@@ -133,14 +137,14 @@ def parse_prefix(text: str) -> str:
 
 
 def parse_path(text: str) -> str:
-    """Read a namespace, or another path without its registry. Raises ValueError with what is wrong."""
+    """Parse a namespace, or another path without its registry. Raises ValueError with what is wrong."""
     if not _PATH.fullmatch(text):
         raise ValueError(f"{shown(text)!r} is not a namespace; write it in small letters, like library or team/app")
     return text
 
 
 def shown(text: str) -> str:
-    """`text` as an error may show it: without the password of a `user:password@host`."""
+    """Return `text` as an error may show it: without the password of a `user:password@host`."""
     return _USERINFO.sub(lambda found: f"{found[1] or ''}***@", text)
 
 
@@ -152,5 +156,5 @@ def _no_space_around(text: str, example: str) -> None:
 
 
 def _is_host(first: str) -> bool:
-    """Whether the part before the first slash is a host (docker's splitDockerDomain)."""
+    """Return whether the part before the first slash is a host (docker's splitDockerDomain)."""
     return bool({".", ":"} & set(first)) or first == "localhost" or first != first.lower()

@@ -6,7 +6,7 @@ No tag means `latest` in the list format, as in docker, and every tag in the map
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from loguru import logger
@@ -41,10 +41,11 @@ class TagSelector:
 
     def references(self) -> Iterator[Reference]:
         """Yield the references that it names itself, without those that only the registry knows."""
+        host, path = self.repository.host, self.repository.path
         if self.digest:
-            yield replace(self.repository, digest=self.digest)
+            yield Reference(host, path, digest=self.digest)
         for tag in self.tags or ():
-            yield replace(self.repository, tag=tag)
+            yield Reference(host, path, tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ class Rule:
         """Return the references on its left side, given the tags `listed` in its source repository."""
         if not self.needs_listing:
             return list(self.source.references())
-        pattern = self.source.pattern
+        repository, pattern = self.source.repository, self.source.pattern
         wanted = (tag for tag in listed if pattern is None or pattern.search(tag))
-        return [replace(self.source.repository, tag=tag) for tag in wanted]
+        return [Reference(repository.host, repository.path, tag) for tag in wanted]
 
     def images(self, listed: Iterable[str] = ()) -> tuple[Image, ...]:
         """Return its images, given the tags `listed` in its source repository. Raises ValueError like `pair`."""
@@ -101,7 +102,7 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
         return TagSelector(_parse_repository(plain), pattern=compile_pattern(pattern.removesuffix("/"), text))
     first, *others = text.split(",")
     parsed = reference.parse(first)
-    repository = replace(parsed, tag=None, digest=None) if parsed.tag or parsed.digest else parsed
+    repository = Reference(parsed.host, parsed.path)
     if parsed.digest:
         if others:
             raise ValueError(f"{text!r} has more than one digest; write one rule for each")
