@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from imageporter.hook.webhooks import SENDERS
 from imageporter.system import logs
+from imageporter.system.plain_log import to_plain_line
 from imageporter.system.stopwatch import Stopwatch
 
 MAX_BODY = 1 << 20  # bytes
@@ -88,7 +89,7 @@ def log_response(request: Request, sent: JSONResponse, stopwatch: Stopwatch) -> 
     client = f"{address}, {sender}" if sender else address
     logs.log_event(
         "hook.received",
-        logs.to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
+        to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
         "INFO" if sent.status_code < 400 else "WARNING",
         status=sent.status_code,
         caller=address,
@@ -97,6 +98,6 @@ def log_response(request: Request, sent: JSONResponse, stopwatch: Stopwatch) -> 
         target=content["queued"][0]["target"] if len(queued) == 1 else None,
         queued=len(queued) if "queued" in content else None,
         already=len(content["already"]) if "already" in content else None,
-        error=logs.to_plain_line(content["error"]) if "error" in content else None,
+        error=to_plain_line(content["error"]) if "error" in content else None,
         seconds=round(stopwatch.seconds, 3),
     )

@@ -25,7 +25,7 @@ from imageporter.registry.credentials import CraneCredentials, registry_of
 from imageporter.registry.errors import LONGEST_DETAIL, ErrorKind, RegistryError, process_limit_advice
 from imageporter.registry.redaction import SecretMasker
 from imageporter.system.errors import UserError
-from imageporter.system.logs import to_plain_line
+from imageporter.system.plain_log import to_plain_line
 from imageporter.system.processes import bytes_transferred, kill_with_parent, signal_group
 
 KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL

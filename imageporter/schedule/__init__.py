@@ -1,1 +1,1 @@
-"""Running passes on a schedule, with supercronic."""
+"""Running passes on a schedule: supercronic, its crontab, and the supervisor above it."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from loguru import logger
 
 from imageporter.system import logs
+from imageporter.system.plain_log import to_plain_line
 from imageporter.system.signals import InterruptedPassError
 
 
@@ -67,7 +68,7 @@ def error_handler(run: Callable[[], int]) -> int:
         return run()
     except UserError as error:
         for line in error.lines:
-            logger.log(error.level, "{}", logs.to_plain_line(line))
+            logger.log(error.level, "{}", to_plain_line(line))
         return error.exit_code
     except InterruptedPassError as error:
         logger.warning("interrupted before anything was attempted")

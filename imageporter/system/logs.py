@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import re
 import shutil
 import sys
 import threading
@@ -122,13 +121,6 @@ def log_bug(error: Exception) -> None:
     """Log a bug in ImagePorter: one line, and its traceback at DEBUG."""
     logger.error("unexpected {}; this is a bug in ImagePorter (LOG_LEVEL=DEBUG shows where)", type(error).__name__)
     logger.opt(exception=error).debug("the traceback:")
-
-
-def to_plain_line(text: str) -> str:
-    """Return `text` as one line without control characters, safe to show on a terminal."""
-    if text.isprintable():
-        return text.strip()
-    return re.sub("\0+", " ", "".join(letter if letter.isprintable() else "\0" for letter in text)).strip()
 
 
 def _text(record: "Record") -> str:

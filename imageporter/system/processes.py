@@ -46,6 +46,7 @@ def bounded_process(command: tuple[str, ...], seconds: float, shutdown: Shutdown
                 kill()
     finally:
         timer.cancel()
+        timer.join()  # Shutdown.block needs this
         shutdown.check()
     if timed_out.is_set():
         raise subprocess.TimeoutExpired(command, seconds)

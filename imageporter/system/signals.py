@@ -49,8 +49,8 @@ class Shutdown:
 
     def __enter__(self) -> Self:
         self._watcher.start()
-        # Python's own handlers wait for the main thread, and may miss one of two signals that arrive at once. The
-        # wakeup descriptor is written immediately, in whichever thread the kernel has chosen.
+        # Python's own handlers wait for the main thread to run Python code, and may miss one of two signals that arrive at
+        # once. The wakeup descriptor is written immediately.
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _ignore)
@@ -59,10 +59,7 @@ class Shutdown:
     def __exit__(self, *_: object) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(-1)
-        os.close(self._writing)
-        self._watcher.join()
-        os.close(self._reading)
+        self._stop_watching()
 
     @property
     def exit_code(self) -> int:
@@ -92,7 +89,24 @@ class Shutdown:
         if self._requested.wait(seconds):
             raise InterruptedPassError(self.exit_code)
 
+    def block(self) -> None:
+        """Block both signals, so that one that arrives from now on waits for the program that `os.execv` starts.
+
+        Raises InterruptedPassError if one has arrived already. No other thread may run: the signal could go to it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._stop_watching()
+        self.check()
+
+    def _stop_watching(self) -> None:
+        if self._watcher.is_alive():
+            signal.set_wakeup_fd(-1)
+            os.close(self._writing)
+            self._watcher.join()
+            os.close(self._reading)
+
     def _watch(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are the main thread's, which may block them
         while arrived := os.read(self._reading, 1):
             if self.signum is not None or arrived[0] not in SIGNALS:
                 continue

@@ -1,4 +1,4 @@
-"""The front door: one pass, or supercronic; real supercronic, real signals."""
+"""The container's entry point: one pass, or passes on a schedule; real supercronic, real signals."""
 
 import json
 import os
@@ -16,7 +16,7 @@ EVERY_SECOND = "* * * * * * *"
 def test_run_once_runs_the_pass_and_exits_with_its_code(user: User, source: Registry, target: Registry) -> None:
     digest = source.push("app:1")
     user.images((f"{source}/app:1", f"{target}/app:1"))
-    # the schedule is not even looked at
+    # the schedule is not validated
     run = user.run("entrypoint.py", RUN_ONCE="true", CRON="not a schedule", SUPERCRONIC="/nowhere", LOG_FORMAT="json")
     assert (run.code, run.outcomes) == (0, {f"{target}/app:1": "copied"})
     assert target.digest("app:1") == digest
@@ -28,7 +28,7 @@ def test_run_once_runs_the_pass_and_exits_with_its_code(user: User, source: Regi
     assert user.run("entrypoint.py", RUN_ONCE="YES").code == 2
 
 
-def test_every_mistake_is_listed_at_once(user: User) -> None:
+def test_every_problem_is_listed_at_once(user: User) -> None:
     user.write("images.json", [{"source": "busybox", "target": "Example.com/UPPER"}])
     user.write("accounts.json", [{"registry": "docker.io", "username": "me"}])
     run = user.run("entrypoint.py", RUN_ONCE="perhaps", SLEEP_TIME="soon", CRON="61 * * * *", TZ="Mars/Olympus")
@@ -55,24 +55,23 @@ def test_every_mistake_is_listed_at_once(user: User) -> None:
         ("# * * * *", "supercronic reads no schedule in it"),
     ],
 )
-def test_a_wrong_schedule_is_an_error_that_names_cron(user: User, cron: str, reason: str) -> None:
+def test_an_invalid_schedule_is_an_error_of_cron(user: User, cron: str, reason: str) -> None:
     user.write("images.json", [])
     run = user.run("entrypoint.py", CRON=cron)
     assert run.code == 2
     assert run.lines[-1] == f"ERROR CRON: {cron!r} is not a schedule: {reason}; write one like '0 0 * * *'"
 
 
-def test_six_fields_may_not_be_what_was_meant(user: User) -> None:
+def test_a_schedule_with_six_fields_is_a_warning(user: User) -> None:
     user.write("images.json", [])
     with user.running("entrypoint.py", CRON="0 0 3 * * *") as running:
         wait_for(lambda: "scheduled: " in running.output, "the hand-over")
-        assert (
-            "WARNING CRON: '0 0 3 * * *' has six fields: the last is the year; for seconds first write seven" in running.output
-        )
+        warning = "has six fields, so the last one is the year; to begin with seconds, write seven fields"
+        assert f"WARNING CRON: '0 0 3 * * *' {warning}" in running.output
         assert re.search(r"scheduled: 0 0 3 \* \* \*; the next pass is at \d{4}-\d\d-03 00:00:00 ", running.output)
 
 
-def test_supercronic_dies_with_the_front_door(user: User) -> None:
+def test_supercronic_dies_with_the_entry_point(user: User) -> None:
     user.write("images.json", [])
     with user.running("entrypoint.py", CRON="@yearly") as running:
         wait_for(lambda: "scheduled: " in running.output, "the hand-over")
@@ -117,7 +116,7 @@ def test_arguments_are_refused(user: User) -> None:
     ]
 
 
-def test_tools_that_are_not_there(user: User) -> None:
+def test_missing_or_broken_tools(user: User) -> None:
     user.write("images.json", [])
     run = user.run("entrypoint.py", CRANE="/nowhere/crane", SUPERCRONIC="supercronic-nowhere")
     assert run.code == 2
@@ -130,13 +129,13 @@ def test_tools_that_are_not_there(user: User) -> None:
         ("script", "no shebang", "Exec format error"),
         ("binary", "\x7fELF", "Exec format error"),
         ("other", "#!/nowhere", "No such file or directory"),
-        ("failing", "#!/bin/sh\nexit 3", "`version` ends with 3"),
+        ("failing", "#!/bin/sh\nexit 3", "`version` exits with 3"),
     ):
         user.write(name, content).chmod(0o755)
         run = user.run("entrypoint.py", CRANE=f"./{name}")
         assert run.code == 2
-        words = f"'./{name}' does not work as crane: {reason}; set it to the path of crane for this machine"
-        assert run.lines[-1] == f"ERROR CRANE: {words}"
+        message = f"'./{name}' does not work as crane: {reason}; set it to the path of crane for this machine"
+        assert run.lines[-1] == f"ERROR CRANE: {message}"
 
     run = user.run("entrypoint.py", SUPERCRONIC="/bin/ls")
     assert run.code == 2
@@ -147,7 +146,7 @@ def test_tools_that_are_not_there(user: User) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_schedule_runs_passes_until_it_is_told_to_stop(
+def test_the_schedule_runs_passes_until_a_signal_arrives(
     user: User, source: Registry, target: Registry, log_format: str
 ) -> None:
     first = source.push("app:1", "first")
@@ -178,15 +177,15 @@ def test_a_sigterm_reaches_the_running_pass(user: User, source: Registry, target
         assert not alive(below)
     stall.release.set()
     assert run.code == 143
-    assert "interrupted: 1 of the 1 images were not finished; the next pass takes them up" in run.output
-    # before, it may have told that a slow machine's pass outlasts a second
+    assert "interrupted: 1 of the 1 images were not finished; the next pass continues with them" in run.output
+    # before, it may have logged that a slow machine's pass takes longer than a second
     assert "supercronic" not in run.output.partition("stopping: ")[2]
     assert json.loads((user.folder / "data" / "report.json").read_text())["exit_code"] == 143
     assert list(user.tmp.iterdir()) == []
 
 
-def test_a_supercronic_that_ends_without_a_reason_is_a_failure(user: User) -> None:
-    """A fake: no real supercronic ends by itself with 0."""
+def test_a_supercronic_that_exits_without_a_reason_is_a_failure(user: User) -> None:
+    """A fake: no real supercronic exits by itself with 0."""
     user.write("images.json", [])
     fake = user.write("supercronic", f'#!/bin/sh\ncase "$1" in -test|-debug) exec {SUPERCRONIC} "$@";; esac\n')
     fake.chmod(0o755)
@@ -194,8 +193,8 @@ def test_a_supercronic_that_ends_without_a_reason_is_a_failure(user: User) -> No
     assert (run.code, run.lines[-1]) == (1, "ERROR supercronic ended by itself, with 0")
 
 
-def test_a_schedule_whose_year_is_over_ends_the_front_door(user: User) -> None:
-    """A fake: no real supercronic waits for the end of a year. What it says then is what it says of a year long over."""
+def test_a_schedule_whose_year_is_over_ends_the_service(user: User) -> None:
+    """A fake: nobody waits for the end of a year. supercronic logs the same for a year that is over."""
     user.write("images.json", [])
     crontab = user.write("crontab", "0 0 1 1 * 2020 true\n")
     fake = user.write(
@@ -204,11 +203,11 @@ def test_a_schedule_whose_year_is_over_ends_the_front_door(user: User) -> None:
     )
     fake.chmod(0o755)
     run = user.run("entrypoint.py", SUPERCRONIC=str(fake))
-    assert (run.code, run.lines[-1]) == (1, "ERROR CRON comes no more: its last day is over; correct it")
+    assert (run.code, run.lines[-1]) == (1, "ERROR CRON has no further run, because its last day is over; correct it")
 
 
 def test_the_last_pass_of_a_schedule_is_finished(user: User, source: Registry, target: Registry) -> None:
-    """supercronic fills the log meanwhile; that is not for the user's eyes."""
+    """supercronic repeats itself meanwhile, and that is not relayed."""
     digest = source.push("app:1")
     stall = Stall()
     user.images((f"{source}/app:1", f"{Proxy(target, stall)}/app:1"))
@@ -216,7 +215,7 @@ def test_the_last_pass_of_a_schedule_is_finished(user: User, source: Registry, t
     cron = f"{last.second} {last.minute} {last.hour} {last.day} {last.month} * {last.year}"
     with user.running("entrypoint.py", CRON=cron, TZ="UTC") as running:
         wait_for(stall.holding.is_set, "the pass began")
-        wait_for(lambda: "CRON comes no more" in running.output, "supercronic's schedule is over")
+        wait_for(lambda: "CRON has no further run" in running.output, "supercronic's schedule is over")
         stall.release.set()
         assert running.process.wait(timeout=30) == 1
     assert target.digest("app:1") == digest
@@ -225,22 +224,22 @@ def test_the_last_pass_of_a_schedule_is_finished(user: User, source: Registry, t
 
 
 @pytest.mark.parametrize(("variable", "script"), [("CRANE", "sync.py"), ("SUPERCRONIC", "entrypoint.py")])
-def test_a_signal_while_a_tool_does_not_answer(user: User, variable: str, script: str) -> None:
+def test_a_signal_while_a_tool_hangs(user: User, variable: str, script: str) -> None:
     user.write("images.json", [])
     began = user.home / "began"
     tool = user.write("tool", f"#!/bin/sh\ntouch {began}\nsleep 300\n")
     tool.chmod(0o755)
     with user.running(script, **{variable: str(tool)}) as running:
-        wait_for(began.exists, "the tool was asked")
+        wait_for(began.exists, "the tool was started")
         below = descendants(running.process.pid)
         run = running.end(signal.SIGTERM, seconds=10)
         wait_for(lambda: not alive(below), "nothing is left")
     assert run.code == 143
-    assert run.lines[-1] == "WARNING interrupted before anything was tried"
+    assert run.lines[-1] == "WARNING interrupted before anything was attempted"
     assert list(user.tmp.iterdir()) == []
 
 
-def test_the_death_of_supercronic_is_the_front_doors(user: User) -> None:
+def test_the_service_exits_with_supercronic(user: User) -> None:
     user.write("images.json", [])
     with user.running("entrypoint.py", CRON="@yearly") as running:
         wait_for(lambda: "scheduled: " in running.output, "the hand-over")
