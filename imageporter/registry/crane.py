@@ -99,6 +99,8 @@ class Crane:
         options: dict[str, Any] = {"_preexec_fn": kill_with_parent(os.getpid()), "_new_group": True}
         options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
         self._crane = sh.Command(executable).bake(**options)
+        # A stream that is not needed costs a thread of sh per call.
+        self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
 
     async def login(self) -> None:
@@ -197,11 +199,12 @@ class Crane:
     async def _run(
         self, subject: str, command: tuple[str, ...], directory: Path, limit: _Limit, stdin: str | None = None
     ) -> str:
-        """Run crane with the credentials in `directory`, and return its stdout."""
+        """Run crane with the credentials in `directory`, and return its stdout (of a copy: nothing)."""
         logger.debug("+ crane {}", shlex.join(command))
         call = _Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
-        started = self._threads.submit(self._execute, call, command, environ, stdin)
+        streams = {"_in": self._null if stdin is None else stdin} | ({"_out": self._null} if limit.stall else {})
+        started = self._threads.submit(self._execute, call, command, environ, streams)
         process = asyncio.wrap_future(started)
         try:
             overrun = await _bound(process, call, limit)
@@ -216,11 +219,11 @@ class Crane:
         raise self._redact(RegistryError.from_crane_stderr(subject, stderr, exit_code))
 
     def _execute(
-        self, call: _Call, command: tuple[str, ...], environ: dict[str, str], stdin: str | None
+        self, call: _Call, command: tuple[str, ...], environ: dict[str, str], streams: Mapping[str, Any]
     ) -> tuple[int, str, str]:
         """Run crane in this thread; return its exit code, stdout and stderr."""
         try:
-            running = self._crane(*command, _in=stdin, _env=environ)
+            running = self._crane(*command, _env=environ, **streams)
         except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread can be started
             return 1, "", f"Error: {process_limit_advice(str(error)) or f'crane could not be run: {error}'}"
         call.pid = running.pid
@@ -241,6 +244,7 @@ class Crane:
     def close(self) -> None:
         """Wait for the threads, whose processes have ended."""
         self._threads.shutdown(cancel_futures=True)
+        self._null.close()
 
 
 async def _bound(process: "asyncio.Future[Any]", call: _Call, limit: _Limit) -> str | None:
