@@ -1,19 +1,20 @@
-"""The accounts of both formats, and which one a reference gets."""
+"""The accounts file in both formats, and which account a reference gets."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageporter.config.configuration import accounts_file
-from imageporter.config.accounts_file import Accounts
-from imageporter.config.files import Place
+from imageporter.config import accounts_file
+from imageporter.config.files import Location
+from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import parse
+from imageporter.system.errors import Problems
 
 
-def checked(data: Any, **environ: str) -> tuple[Accounts, list[str]]:
-    mistakes: list[str] = []
-    return accounts.check(data, Place(Path("auth.json")), mistakes, environ), mistakes
+def validate(data: Any, **environ: str) -> tuple[Accounts, list[str]]:
+    problems = Problems()
+    return accounts_file.validate_accounts(data, Location(Path("auth.json")), problems, environ), list(problems)
 
 
 @pytest.mark.parametrize(
@@ -31,22 +32,22 @@ def checked(data: Any, **environ: str) -> tuple[Accounts, list[str]]:
         ("quay.io:443/coreos/etcd", None),
     ],
 )
-def test_the_longest_prefix_wins_on_path_borders(image: str, username: str | None) -> None:
+def test_the_longest_prefix_wins_on_path_boundaries(image: str, username: str | None) -> None:
     keys = {"quay.io": "quay", "quay.io/coreos": "coreos", "quay.io/coreos/deep": "deep", "index.docker.io": "hub"}
     for order in (list(keys), list(reversed(keys))):
-        found, mistakes = checked({key: {"username": keys[key], "password": "x"} for key in order})
-        assert mistakes == []
-        account = found.of(parse(image))
+        accounts, problems = validate({key: {"username": keys[key], "password": "x"} for key in order})
+        assert problems == []
+        account = accounts.find(parse(image))
         assert (account.username if account else None) == username
 
 
-def test_both_formats_say_the_same() -> None:
-    as_map, _ = checked({"quay.io/coreos": {"username": "a", "password": "b", "insecure": True}})
-    as_list, _ = checked([{"registry": "quay.io/coreos", "username": "a", "password": "b", "insecure": True}])
+def test_both_formats_give_the_same_accounts() -> None:
+    as_map, _ = validate({"quay.io/coreos": {"username": "a", "password": "b", "insecure": True}})
+    as_list, _ = validate([{"registry": "quay.io/coreos", "username": "a", "password": "b", "insecure": True}])
     assert as_map == as_list
-    only_insecure, mistakes = checked({"nas.example.com:5000": {"insecure": True}})
-    assert mistakes == []
-    assert [(one.username, one.insecure) for one in only_insecure] == [(None, True)]
+    only_insecure, problems = validate({"nas.example.com:5000": {"insecure": True}})
+    assert problems == []
+    assert [(account.username, account.insecure) for account in only_insecure] == [(None, True)]
 
 
 def test_variables(tmp_path: Path) -> None:
@@ -56,13 +57,16 @@ def test_variables(tmp_path: Path) -> None:
         "a.io": {"username": "$USER_A", "password": "${PASS_A}"},
         "b.io": {"username": "me", "password": "$$5 or $6, $$$PASS_B"},
     }
-    found, mistakes = checked(data, USER_A="alice", PASS_A="s3cret", PASS_B_FILE=str(secret))
-    assert mistakes == []
-    assert [(one.username, one.password) for one in found] == [("alice", "s3cret"), ("me", "$5 or $6, $from a file")]
+    accounts, problems = validate(data, USER_A="alice", PASS_A="s3cret", PASS_B_FILE=str(secret))
+    assert problems == []
+    assert [(account.username, account.password) for account in accounts] == [
+        ("alice", "s3cret"),
+        ("me", "$5 or $6, $from a file"),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("password", "environ", "words"),
+    ("password", "environ", "problem"),
     [
         ("$GONE", {}, "names GONE, which is not set; set it, or write $$ for a dollar sign"),
         ("${GONE}", {}, "names GONE, which is not set; set it, or write $$ for a dollar sign"),
@@ -77,15 +81,15 @@ def test_variables(tmp_path: Path) -> None:
         ("$LINES", {"LINES": "a\nb"}, "has a line break or another control character in it; remove it"),
     ],
 )
-def test_variables_that_are_not_there(password: str, environ: dict[str, str], words: str) -> None:
-    _, mistakes = checked({"quay.io/coreos": {"username": "a", "password": password}}, **environ)
-    assert mistakes == [f'auth.json: ["quay.io/coreos"].password: {words}']
-    _, mistakes = checked([{"registry": "quay.io", "username": "a", "password": password}], **environ)
-    assert mistakes == [f"auth.json: [0].password: {words}"]
+def test_variables_that_cannot_be_used(password: str, environ: dict[str, str], problem: str) -> None:
+    _, problems = validate({"quay.io/coreos": {"username": "a", "password": password}}, **environ)
+    assert problems == [f'auth.json: ["quay.io/coreos"].password: {problem}']
+    _, problems = validate([{"registry": "quay.io", "username": "a", "password": password}], **environ)
+    assert problems == [f"auth.json: [0].password: {problem}"]
 
 
-def test_mistakes() -> None:
-    _, mistakes = checked(
+def test_problems() -> None:
+    _, problems = validate(
         {
             "quay.io": {"username": "a"},
             "docker.io": {"username": "a", "password": "b"},
@@ -94,12 +98,25 @@ def test_mistakes() -> None:
             "nas:5000": {"insecure": "yes"},
         }
     )
-    assert mistakes == [
+    assert problems == [
         'auth.json: ["quay.io"].password: is missing; add it',
         'auth.json: ["index.docker.io"]: docker.io has an account at ["docker.io"] already; keep one',
         'auth.json: ["ghcr.io"].username: is missing; add it',
         'auth.json: ["ghcr.io"].password: is missing; add it',
         'auth.json: ["nas:5000"].insecure: must be a boolean, found a string',
     ]
-    _, mistakes = checked({"not a registry": {"username": "secret-key", "password": "b"}})
-    assert mistakes == ["auth.json: is not a registry; write its host, like docker.io or localhost:5000, or host/namespace"]
+    _, problems = validate({"not a registry": {"username": "secret-key", "password": "b"}})
+    assert problems == ["auth.json: is not a registry; write its host, like docker.io or localhost:5000, or host/namespace"]
+
+
+def test_no_repr_shows_a_password() -> None:
+    assert "hunter2" not in repr(Account("quay.io", "me", "hunter2"))
+
+
+def test_insecure_is_looked_up_like_an_account() -> None:
+    accounts, _ = validate({"nas:5000": {"insecure": True}, "nas:5000/team": {"username": "a", "password": "b"}})
+    assert [accounts.is_insecure(parse(text)) for text in ("nas:5000/app", "nas:5000/team/app", "quay.io/aa")] == [
+        True,
+        False,
+        False,
+    ]

@@ -1,12 +1,11 @@
-"""Every mistake in the user's files: the exact line that it gets."""
+"""Every mistake in the user's files, with its exact line."""
 
 from pathlib import Path
 
 import pytest
 
-from imageporter.config.configuration import accounts_file
-from imageporter.config.configuration import files
-from imageporter.model import rule
+from imageporter.config import accounts_file, files, images_file
+from imageporter.system.errors import Problems
 
 LINE = "images.json: line 1, column"
 NO_REGISTRY = "is not a registry; write its host, like docker.io or localhost:5000, or host/namespace"
@@ -17,15 +16,15 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def mistakes_in(name: str, content: str | bytes) -> list[str]:
+def problems_in(name: str, content: str | bytes) -> list[str]:
     path = Path(name)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    mistakes: list[str] = []
+    problems = Problems()
     if name.startswith("accounts"):
-        accounts.read(path, mistakes, {})
+        accounts_file.load_accounts(path, problems, {})
     else:
-        rules.read(path, mistakes)
-    return mistakes
+        images_file.load_images(path, problems)
+    return list(problems)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +70,8 @@ def mistakes_in(name: str, content: str | bytes) -> list[str]:
         (
             '[{"source": "a", "source": "b", "target": "c", "target": "d"}]',
             [
-                "images.json: [0].source: the key stands twice; keep one",
-                "images.json: [0].target: the key stands twice; keep one",
+                "images.json: [0].source: is a duplicate key; keep one",
+                "images.json: [0].target: is a duplicate key; keep one",
             ],
         ),
         (
@@ -92,8 +91,8 @@ def mistakes_in(name: str, content: str | bytes) -> list[str]:
         ),
     ],
 )
-def test_mistakes_in_images_json(content: str | bytes, lines: list[str]) -> None:
-    assert mistakes_in("images.json", content) == lines
+def test_problems_in_images_json(content: str | bytes, lines: list[str]) -> None:
+    assert problems_in("images.json", content) == lines
 
 
 @pytest.mark.parametrize(
@@ -103,14 +102,14 @@ def test_mistakes_in_images_json(content: str | bytes, lines: list[str]) -> None
             "- {source: a",
             ["images.yaml: line 1, column 13: expected ',' or '}', but got '<stream end>'; correct the YAML there"],
         ),
-        ("- source: a\n  source: b\n", ["images.yaml: line 2, column 3: the key source stands twice; keep one"]),
+        ("- source: a\n  source: b\n", ["images.yaml: line 2, column 3: duplicate key source; keep one"]),
         ("- source: 1.10\n  target: a\n", ["images.yaml: [0].source: must be a string, found a number; put it in quotes"]),
         ("- source: on\n  target: a:on\n", []),
         ("--- []\n--- []\n", ["images.yaml: line 2, column 1: but found another document; correct the YAML there"]),
     ],
 )
-def test_mistakes_in_images_yaml(content: str, lines: list[str]) -> None:
-    assert mistakes_in("images.yaml", content) == lines
+def test_problems_in_images_yaml(content: str, lines: list[str]) -> None:
+    assert problems_in("images.yaml", content) == lines
 
 
 @pytest.mark.parametrize(
@@ -142,20 +141,20 @@ def test_mistakes_in_images_yaml(content: str, lines: list[str]) -> None:
         ),
     ],
 )
-def test_mistakes_in_accounts_json(content: str, lines: list[str]) -> None:
-    assert mistakes_in("accounts.json", content) == lines
+def test_problems_in_accounts_json(content: str, lines: list[str]) -> None:
+    assert problems_in("accounts.json", content) == lines
 
 
 def test_files_that_cannot_be_read() -> None:
     Path("images.json").mkdir()
     Path("list.txt").write_text("[]")
     Path("dangling.json").symlink_to("nowhere")
-    words = []
+    texts = []
     for name in ("images.json", "gone.json", "list.txt", "dangling.json"):
         with pytest.raises(files.UnreadableError) as caught:
             files.read(Path(name))
-        words.append(str(caught.value))
-    assert words == [
+        texts.append(str(caught.value))
+    assert texts == [
         "images.json: is a directory, not a file; `docker run -v` makes one where the file is missing on the host: "
         "remove the directory there and put the file in its place",
         f"gone.json: not found in {Path.cwd()}; create it or correct the path",
@@ -164,8 +163,8 @@ def test_files_that_cannot_be_read() -> None:
     ]
 
 
-def test_a_byte_order_mark_is_no_mistake() -> None:
-    assert mistakes_in("images.json", b"\xef\xbb\xbf[]") == []
+def test_a_byte_order_mark_is_no_problem() -> None:
+    assert problems_in("images.json", b"\xef\xbb\xbf[]") == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
 def test_the_accounts_file_is_found_in_order(there: list[str], found: str | None) -> None:
     for name in there:
         Path(name).touch()
-    assert accounts.find() == (Path(found) if found else None)
+    assert accounts_file.find_accounts_file() == (Path(found) if found else None)
 
 
 @pytest.mark.parametrize(
@@ -191,5 +190,5 @@ def test_the_accounts_file_is_found_in_order(there: list[str], found: str | None
         (("auth", "quay.io/coreos", "password"), 'images.json: auth["quay.io/coreos"].password'),
     ],
 )
-def test_place(keys: tuple[str | int, ...], shown: str) -> None:
-    assert str(files.Place(Path("images.json"), keys)) == shown
+def test_location(keys: tuple[str | int, ...], shown: str) -> None:
+    assert str(files.Location(Path("images.json"), keys)) == shown

@@ -8,8 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 from support import BUNDLE
 
-from imageporter.config.settings import SECRETS, VARIABLES
+from imageporter.config.settings import VARIABLES
 
+SECRETS = {name for name, variable in VARIABLES.items() if variable.is_secret}
 EXAMPLES = sorted((BUNDLE / "examples" / "kubernetes").glob("*.yaml"))
 
 
@@ -25,7 +26,7 @@ def pods(path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_kubernetes_takes_them(path: Path) -> None:
+def test_kubernetes_accepts_them(path: Path) -> None:
     for document in documents(path):
         kubernetes_validate.validate(document, "1.36", strict=True)
         with pytest.raises(kubernetes_validate.ValidationError):
@@ -33,7 +34,7 @@ def test_kubernetes_takes_them(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_they_are_strict_and_name_what_there_is(path: Path) -> None:
+def test_they_are_strict_and_consistent(path: Path) -> None:
     (pod,) = pods(path)
     assert pod["securityContext"]["runAsNonRoot"] is True
     volumes = {volume["name"] for volume in pod["volumes"]}
@@ -43,13 +44,11 @@ def test_they_are_strict_and_name_what_there_is(path: Path) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert {"requests", "limits"} <= container["resources"].keys()
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        assert {"/data", "/tmp"} <= mounts.keys()  # where a read-only root needs one
+        assert {"/data", "/tmp"} <= mounts.keys()  # writable, although the root is read-only
         assert set(mounts.values()) <= volumes
-        known = {name.upper() for name in VARIABLES} | {f"{name.upper()}_FILE" for name in SECRETS}
         names = {variable["name"] for variable in container["env"]}
-        assert names - known <= {"NAS_PASSWORD_FILE"}
-        # no secret in a variable
-        assert not names & {name.upper() for name in SECRETS}
+        assert names - VARIABLES.keys() - {f"{name}_FILE" for name in SECRETS} <= {"NAS_PASSWORD_FILE"}
+        assert not names & SECRETS  # they come from files
 
 
 def test_there_is_a_cronjob_and_a_deployment() -> None:

@@ -1,19 +1,24 @@
+"""The environment variables of the contract."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from imageporter.config.settings import Settings, load
+from imageporter.config.settings import Secret, Settings, flag_of, read_secret, read_settings, with_file_values
+from imageporter.system.errors import Problems
 
 
-def loaded(*flags: str, **environ: str) -> tuple[Settings, list[str]]:
-    mistakes: list[str] = []
-    return load(flags, mistakes, environ), mistakes
+def read(flags: Mapping[str, str] = {}, **environ: str) -> tuple[Settings, list[str]]:
+    problems = Problems()
+    return read_settings(flags, problems, environ), list(problems)
 
 
-def test_the_defaults_are_the_contracts() -> None:
-    settings, mistakes = loaded()
-    assert mistakes == []
-    assert settings.model_dump() == {
+def test_the_defaults_of_the_contract() -> None:
+    settings, problems = read()
+    assert problems == []
+    assert asdict(settings) == {
         "tz": None,
         "cron": "0 0 * * *",
         "run_once": False,
@@ -23,9 +28,11 @@ def test_the_defaults_are_the_contracts() -> None:
         "retries": 2,
         "trust_records": 0,
         "jobs": 4,
-        "probes": 16,
+        "probes": 32,
+        "fast_lookups": True,
         "copy_timeout": 3600,
         "probe_timeout": 60,
+        "stall_timeout": 120,
         "config_file": None,
         "accounts_file": None,
         "images_file": None,
@@ -41,32 +48,33 @@ def test_the_defaults_are_the_contracts() -> None:
         "hook_token": None,
         "hook_cron": "*/10 * * * *",
         "hook_snapshots": False,
-        "hook_queue": 10_000,
+        "hook_queue_limit": 10_000,
         "hook_rate": 100,
         "alive_file": None,
-        "queue": False,
+        "queue_only": False,
+        "given": frozenset(),
     }
 
 
 @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "yes", "YES", " true\r"])
 def test_true(text: str) -> None:
-    assert loaded(RUN_ONCE=text)[0].run_once
+    assert read(RUN_ONCE=text)[0].run_once
 
 
 @pytest.mark.parametrize("text", ["false", "False", "0", "no", "NO"])
 def test_false(text: str) -> None:
-    settings, mistakes = loaded(DRY_RUN=text)
-    assert (settings.dry_run, mistakes) == (False, [])
+    settings, problems = read(DRY_RUN=text)
+    assert (settings.dry_run, problems) == (False, [])
 
 
 @pytest.mark.parametrize("text", ["", "on", "off", "t", "y", "2", "wahr"])
 def test_any_other_boolean_is_an_error(text: str) -> None:
-    mistakes = loaded(RUN_ONCE=text)[1]
-    assert mistakes == [f"RUN_ONCE: {text!r} is neither true nor false; write true or false (1, 0, yes and no are fine too)"]
+    problems = read(RUN_ONCE=text)[1]
+    assert problems == [f"RUN_ONCE: {text!r} is neither true nor false; write true or false (1, 0, yes and no are fine too)"]
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("name", "text", "problem"),
     [
         ("SLEEP_TIME", "", "'' is not a number of seconds; write 0 or more, like 5 or 0.5"),
         ("SLEEP_TIME", "-1", "'-1' is not a number of seconds; write 0 or more, like 5 or 0.5"),
@@ -85,30 +93,64 @@ def test_any_other_boolean_is_an_error(text: str) -> None:
         ("CRON", " ", "' ' is not a schedule; write one line, like '0 0 * * *'"),
     ],
 )
-def test_wrong_values(name: str, text: str, words: str) -> None:
-    assert loaded(**{name: text})[1] == [f"{name}: {words}"]
+def test_invalid_values(name: str, text: str, problem: str) -> None:
+    problems = Problems()
+    read_settings({}, problems, {name: text})
+    assert list(problems) == [f"{name}: {problem}"]
 
 
-def test_every_mistake_at_once_and_the_rest_still_counts() -> None:
-    settings, mistakes = loaded("--jobs", "none", SLEEP_TIME="x", LOG_FORMAT="json")
-    assert [line.partition(":")[0] for line in mistakes] == ["SLEEP_TIME", "--jobs"]
-    assert (settings.log_format, settings.jobs) == ("json", 4)
+def test_every_problem_at_once_and_the_defaults_instead() -> None:
+    settings, problems = read({"jobs": "none"}, SLEEP_TIME="x", LOG_FORMAT="json")
+    assert [line.partition(":")[0] for line in problems] == ["SLEEP_TIME", "--jobs"]
+    assert (settings.log_format, settings.jobs, settings.sleep_time) == ("json", 4, 5)
 
 
 def test_flags_win_over_the_environment() -> None:
-    flags = ("--accounts", "a.json", "--images", "i.json", "--dry-run", "--jobs", "2")
-    settings, mistakes = loaded(*flags, ACCOUNTS_FILE="x", IMAGES_FILE="y", DRY_RUN="false", JOBS="3")
-    assert mistakes == []
+    flags = {"accounts_file": "a.json", "images_file": "i.json", "dry_run": "true", "jobs": "2"}
+    settings, problems = read(flags, ACCOUNTS_FILE="x", IMAGES_FILE="y", DRY_RUN="false", JOBS="3")
+    assert problems == []
     assert (settings.accounts_file, settings.images_file) == (Path("a.json"), Path("i.json"))
     assert (settings.dry_run, settings.jobs) == (True, 2)
-    # what a flag replaces is not even read
-    assert loaded("--jobs", "2", JOBS="nonsense")[1] == []
+    # a variable that a flag replaces is not even parsed
+    assert read({"jobs": "2"}, JOBS="nonsense")[1] == []
 
 
-def test_help_names_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        loaded("--help")
-    assert ended.value.code == 0
-    said = capsys.readouterr().out
-    for name in (*(name.upper() for name in Settings.model_fields), "--accounts", "--images", "--dry-run", "--jobs"):
-        assert name in said
+def test_the_environment_wins_over_a_file() -> None:
+    settings, _ = read(JOBS="3")
+    settings = with_file_values(settings, {"jobs": 7, "retries": 1})
+    assert (settings.jobs, settings.retries) == (3, 1)
+
+
+def test_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from a file\n")
+    assert read_secret("NAME", {}) is None
+    assert read_secret("NAME", {"NAME": "text"}) == "text"
+    assert read_secret("NAME", {"NAME_FILE": str(path)}) == "from a file"
+    settings, problems = read(HOOK_PASSWORD_FILE=str(path), HOOK_USERNAME=" ", HOOK_TOKEN="\udcff")
+    assert (settings.hook_password, settings.hook_username) == (Secret("from a file"), None)
+    assert problems == ["HOOK_TOKEN: is not UTF-8; choose letters that are"]
+    assert "from a file" not in f"{settings}{settings!r}"
+    _, problems = read(HOOK_TOKEN="a", HOOK_TOKEN_FILE="/nowhere", HOOK_PASSWORD_FILE="/nowhere")
+    assert problems == [
+        "HOOK_PASSWORD: the file in HOOK_PASSWORD_FILE cannot be read; correct it",
+        "HOOK_TOKEN: HOOK_TOKEN and HOOK_TOKEN_FILE are both set; remove one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [(":8080", "0.0.0.0:8080"), ("[::]:80", "[::]:80"), ("localhost:0", "localhost:0"), (" 127.0.0.1:1 ", "127.0.0.1:1")],
+)
+def test_addresses_to_listen_on(text: str, address: str) -> None:
+    assert read(HOOK_LISTEN=text) == (Settings(hook_listen=address, given=frozenset({"hook_listen"})), [])
+
+
+@pytest.mark.parametrize("text", ["8080", "a:b", "a:70000", "a b:80", ""])
+def test_invalid_addresses(text: str) -> None:
+    reason = "is not an address to listen on; write one like 0.0.0.0:8080 or [::]:8080"
+    assert read(HOOK_LISTEN=text)[1] == [f"HOOK_LISTEN: {text!r} {reason}"]
+
+
+def test_flag_names() -> None:
+    assert [flag_of(name) for name in ("images_file", "queue_only", "dry_run")] == ["--images", "--queue", "--dry-run"]
