@@ -1,0 +1,117 @@
+"""Which files are read: two files, one for both, or image-syncer's own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageporter.config.configuration import FOR_HOOK, Configuration, Parts, load_configuration, watched_files
+from imageporter.config.settings import Secret, Settings
+from imageporter.system import logs
+from imageporter.system.errors import Problems
+
+DEFAULTS = Settings()
+ALL_PARTS = Parts()
+ACCOUNT = {"quay.io": {"username": "a", "password": "b"}}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, content: Any) -> Path:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def load(settings: Settings = DEFAULTS, parts: Parts = ALL_PARTS) -> tuple[Configuration, list[str]]:
+    problems = Problems()
+    return load_configuration(settings, problems, parts), list(problems)
+
+
+def rules(configuration: Configuration) -> list[str]:
+    return [rule.text for rule in configuration.rules]
+
+
+def test_two_files(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    write("images.json", {"aa": "bb"})
+    configuration, problems = load()
+    assert (rules(configuration), list(configuration.accounts), problems) == (["'aa' -> 'bb'"], [], [])
+    assert "no accounts file found: all registries are accessed anonymously" in capsys.readouterr().out
+    write("auth.json", ACCOUNT)
+    configuration, _ = load()
+    assert [account.prefix for account in configuration.accounts] == ["quay.io"]
+
+
+def test_no_images_file_is_a_problem_and_so_is_a_named_one_that_is_missing() -> None:
+    assert load()[1] == [f"images.json: not found in {Path.cwd()}; create it or correct the path"]
+    settings = Settings(images_file=Path("/nowhere.json"), accounts_file=Path("/gone.yaml"))
+    assert load(settings)[1] == [
+        "/gone.yaml: not found; create it or correct the path",
+        "/nowhere.json: not found; create it or correct the path",
+    ]
+
+
+def test_one_file_for_both() -> None:
+    write("config.json", {"auth": ACCOUNT, "images": {"aa": "bb"}, "sync": {"routineNum": 9, "retryCount": 1}})
+    configuration, problems = load()
+    assert (rules(configuration), problems) == (["'aa' -> 'bb'"], [])
+    assert [account.prefix for account in configuration.accounts] == ["quay.io"]
+    assert (configuration.settings.jobs, configuration.settings.retries) == (9, 1)
+    configuration, _ = load(Settings(jobs=2, given=frozenset({"jobs"})))
+    assert configuration.settings.jobs == 2
+    write("images.json", {"cc": "dd"})  # two files come first
+    assert rules(load()[0]) == ["'cc' -> 'dd'"]
+    assert rules(load(Settings(config_file=Path("config.json")))[0]) == ["'aa' -> 'bb'"]
+
+
+def test_one_file_for_both_beside_another() -> None:
+    config = write("config.json", {"auth": ACCOUNT, "images": {}})
+    settings = Settings(config_file=config, images_file=Path("i.json"), accounts_file=Path("a.json"))
+    reason = "is given beside config.json, which holds the same; give one or the other"
+    assert load(settings)[1] == [f"IMAGES_FILE: 'i.json' {reason}", f"ACCOUNTS_FILE: 'a.json' {reason}"]
+
+
+def test_accounts_beside_a_file_with_images_only() -> None:
+    config = write("config.json", {"images": {}})
+    write("accounts.json", ACCOUNT)
+    assert [account.prefix for account in load(Settings(config_file=config))[0].accounts] == ["quay.io"]
+
+
+def test_image_syncers_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    route = {"sourceName": "a.io", "namespace": "team", "destinationName": "b.io"}
+    content = {"app": {"port": 9000}, "auth": {"username": "u", "password": "$WORD"}, "registry": {"reg": [route]}}
+    write("configs/sync.yaml", content)
+    configuration, problems = load()  # no images file is needed, nor the hook's account
+    assert (problems, rules(configuration), len(configuration.routes)) == ([], [], 1)
+    assert configuration.settings.hook_password is None
+    assert load(parts=FOR_HOOK)[1] == [
+        "configs/sync.yaml: auth.password: names WORD, which is not set; set it, or write $$ for a dollar sign"
+    ]
+    monkeypatch.setenv("WORD", "secret")
+    settings = load(parts=FOR_HOOK)[0].settings
+    assert (settings.hook_listen, settings.hook_username, settings.hook_password) == (
+        "0.0.0.0:9000",
+        Secret("u"),
+        Secret("secret"),
+    )
+    as_config = load(Settings(config_file=Path("configs/sync.yaml")))[0]
+    assert len(as_config.routes) == 1
+
+
+def test_parts_that_are_not_needed_are_not_read() -> None:
+    write("images.json", 3)
+    write("accounts.json", 3)
+    assert load(parts=Parts(images=False, accounts=False))[1] == []
+    assert load(parts=FOR_HOOK)[1] == ["images.json: must be a list, found a number"]
+
+
+def test_watched_files() -> None:
+    paths = [str(path) for path in watched_files(Settings(images_file=Path("/x/i.json")))]
+    assert paths[0] == "/x/i.json"
+    assert {"config.yml", "images.json", "configs/sync.yaml"} < set(paths)
