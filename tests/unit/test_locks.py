@@ -62,7 +62,7 @@ def test_a_lock_that_is_no_file(tmp_path: Path, name: str) -> None:
 
 def test_a_full_pass_waits_for_a_queue_run(tmp_path: Path) -> None:
     with (
-        holder(tmp_path, "queue", 1.2) as (queue_run, _),
+        holder(tmp_path, "queue", 0.6) as (queue_run, _),
         Shutdown() as shutdown,
         locks.hold(tmp_path, shutdown, queue_only=False),
     ):
@@ -70,7 +70,7 @@ def test_a_full_pass_waits_for_a_queue_run(tmp_path: Path) -> None:
 
 
 def test_a_full_pass_that_waits_excludes_other_full_passes_and_no_queue_run_waits(tmp_path: Path) -> None:
-    with holder(tmp_path, "queue", 2), Shutdown() as shutdown:
+    with holder(tmp_path, "queue", 1), Shutdown() as shutdown:
         waiting = threading.Event()
         ended = threading.Event()
 
