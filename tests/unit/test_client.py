@@ -153,7 +153,7 @@ IN_A_MINUTE = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=
         ("300", 300, 300),
         ("86400", 300, 300),
         ("9" * 5000, 300, 300),
-        (IN_A_MINUTE, 20, 60),
+        pytest.param(IN_A_MINUTE, 20, 60, id="in a minute"),  # the same name in every worker of xdist
         ("Mon, 01 Jan 2001 00:00:00 GMT", 0, 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 300, 300),
     ],
