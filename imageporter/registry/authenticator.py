@@ -209,7 +209,8 @@ def _basic(account: Account | None) -> list[str]:
     """Return the header line with an account's credentials; none for anonymous access."""
     if account is None or not account.username or not account.password:
         return []
-    return [f"Authorization: Basic {base64.b64encode(f'{account.username}:{account.password}'.encode()).decode()}"]
+    credentials = f"{account.username}:{account.password}".encode(errors="surrogateescape")  # from a variable, say
+    return [f"Authorization: Basic {base64.b64encode(credentials).decode()}"]
 
 
 def _authority(url: str) -> str:

@@ -165,7 +165,7 @@ class _Connections:
         # Never an empty list: pycurl ignores it, and the handle would send the last request's credentials again.
         handle.setopt(pycurl.HTTPHEADER, [USER_AGENT, *headers])
         handle.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
-        handle.setopt(pycurl.PROXY, proxy)
+        handle.setopt(pycurl.PROXY, proxy.encode(errors="surrogateescape"))
         handle.setopt(pycurl.SSL_VERIFYPEER, 0 if insecure else 1)
         handle.setopt(pycurl.SSL_VERIFYHOST, 0 if insecure else 2)
         handle.setopt(pycurl.MAXFILESIZE, 0 if method == "HEAD" else LARGEST_BODY)

@@ -312,6 +312,19 @@ async def test_a_realm_on_another_host_gets_the_account_and_nothing_else_does() 
 
 
 @async_test
+async def test_an_anonymous_token_request_does_not_carry_the_token_or_account_before_it() -> None:
+    first, second = TokenRegistry(), TokenRegistry()
+    async with OddServer(first) as server, OddServer(second) as other, client(alice(server.address)) as one:
+        first.origin, second.origin = f"http://{server.address}", f"http://{other.address}"
+        for _ in range(2):
+            assert await one.digest("source", image(server), 20) == DIGEST
+            assert await one.digest("source", image(other), 20) == DIGEST
+            second.valid.clear()
+        assert {request.authorization for request in server.requests} == {None, ALICE, "Bearer token1"}
+        assert {request.authorization for request in other.of("GET")} == {None}
+
+
+@async_test
 async def test_a_realm_that_redirects_is_not_followed() -> None:
     registry, service = TokenRegistry(), TokenRegistry()
     async with OddServer(registry) as server, OddServer(service) as other, client(alice(server.address)) as one:

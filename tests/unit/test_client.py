@@ -487,6 +487,15 @@ async def test_only_the_given_variables_name_a_proxy(monkeypatch: pytest.MonkeyP
             assert proxy.connections == 1
 
 
+@pytest.mark.parametrize(
+    "proxy", ["nowhere.invalid:1", "http://127.0.0.1:1", "ftp://127.0.0.1:1", "http://pr\u00f6xy:1", "\udcff", ":", " "]
+)
+@async_test
+async def test_a_proxy_that_does_not_work_leaves_it_to_crane(proxy: str) -> None:
+    async with client(environ={"HTTPS_PROXY": proxy}) as one:
+        assert await one.digest("target", image("registry.test"), 20) is None
+
+
 @async_test
 async def test_https_that_hangs_does_not_hold_up_plain_http() -> None:
     """Some servers of plain HTTP wait for the end of a line, which a TLS handshake may not have."""
@@ -509,6 +518,18 @@ async def test_an_account_goes_to_its_registry_and_namespace_only() -> None:
         ping, first, second = server.requests
         assert (ping.authorization, first.authorization, second.authorization) == (None, "Basic YWxpY2U6c2VjcmV0", None)
         assert {request.authorization for request in other.requests} == {None}
+
+
+@async_test
+async def test_a_request_does_not_carry_the_account_of_the_one_before() -> None:
+    """Handles are used again. pycurl takes an empty list of headers for none to set."""
+    challenge = {"WWW-Authenticate": 'Bearer realm="http://localhost:1/token"'}
+    async with OddServer(registry(manifest(DIGEST))) as server, OddServer(lambda _: response(401, challenge)) as other:
+        async with client(account_for(server.address)) as one:
+            assert await one.digest("source", image(server.address), 20) == DIGEST
+            assert await one.digest("source", image(other.address), 20) is None
+        assert server.requests[-1].authorization
+        assert [request.authorization for request in other.requests] == [None]
 
 
 @async_test
