@@ -12,13 +12,17 @@ from imageporter.system.errors import Problems
 
 
 def require_credentials(settings: Settings, problems: Problems) -> None:
-    """Add a problem if `settings` hold neither an account nor a token, or half an account."""
+    """Add a problem if `settings` hold neither an account nor a token, or half an account.
+
+    A variable that cannot be read, and so has a problem already, counts as set.
+    """
+    unreadable = {line.partition(":")[0] for line in problems}
     account = {"HOOK_USERNAME": settings.hook_username, "HOOK_PASSWORD": settings.hook_password}
-    missing = [name for name, value in account.items() if value is None]
+    missing = [name for name, value in account.items() if value is None and name not in unreadable]
     if len(missing) == 1:
         (other,) = account.keys() - missing
         problems.add(missing[0], f"is not set, but {other} is; set both")
-    elif missing and settings.hook_token is None:
+    elif missing and settings.hook_token is None and "HOOK_TOKEN" not in unreadable:
         problems.add(", ".join(missing), "are not set; set both (or HOOK_TOKEN), so that not everybody can call")
 
 

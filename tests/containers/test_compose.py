@@ -112,7 +112,7 @@ def test_a_stop_during_a_copy(network: Network, project: Project) -> None:
         project.compose("stop")
         assert time.monotonic() - began < 9  # docker kills after ten
     told = logs("imageporter")
-    assert "stopping: the running pass, if there is one, is told to end" in told
+    assert "stopping: the running pass, if there is one, gets a SIGTERM" in told
     assert "interrupted: 1 of the 1 images were not finished; the next pass takes them up" in told
     assert "stopped by SIGTERM" in told
     assert inspected("imageporter")["State"]["ExitCode"] == 143

@@ -73,3 +73,18 @@ def test_credentials_are_required(settings: Settings, problems: list[str]) -> No
     found = Problems()
     require_credentials(settings, found)
     assert list(found) == problems
+
+
+def test_an_unreadable_variable_is_reported_once() -> None:
+    for name, settings in (
+        ("HOOK_USERNAME", Settings(hook_password=Secret("word"))),
+        ("HOOK_PASSWORD", Settings(hook_username=Secret("me"))),
+    ):
+        problems = Problems()
+        problems.add(name, "cannot be read")
+        require_credentials(settings, problems)
+        assert list(problems) == [f"{name}: cannot be read"]
+    problems = Problems()
+    problems.add("HOOK_TOKEN", "cannot be read")
+    require_credentials(Settings(), problems)
+    assert list(problems) == ["HOOK_TOKEN: cannot be read"]
