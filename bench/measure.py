@@ -1,26 +1,26 @@
-"""A program and all that it starts: seconds, CPU, peak memory."""
+"""Run a program and measure it and all processes that it starts: seconds, CPU, peak memory."""
 
 import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from support import descendants
-
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.02
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run took: seconds of the clock, seconds of CPU of the whole tree and of the first process, bytes.
+    """The cost of a run: seconds of the clock, seconds of CPU of the whole tree and of its first process, bytes.
 
-    The memory is the largest sum of the resident sets of the tree, looked at each SAMPLE_SECONDS: what two
-    processes share counts twice, and a peak between two looks is missed.
+    `cpu` counts every process that its parent has waited for. `memory` is the largest sum of the resident
+    sets of the tree, sampled every SAMPLE_SECONDS: pages that two processes share count twice. It is never
+    less than the peak of the first process, which the kernel keeps.
     """
 
     wall: float
@@ -30,35 +30,105 @@ class Measured:
     code: int
 
 
+class _Tree:
+    """The running processes below a process, without reading all of /proc for every sample.
+
+    A process is read once, when it is new: it belongs to the tree if its parent does.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._members = {root}
+        self._others: set[int] = set()
+
+    def pids(self) -> set[int]:
+        """Return the IDs of the processes that run now."""
+        running = {int(name) for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208 - half the time
+        self._members &= running
+        self._others &= running
+        for pid in sorted(running - self._members - self._others):
+            fields = _stat(pid)
+            (self._members if fields and int(fields[1]) in self._members else self._others).add(pid)
+        return self._members
+
+
 class _Sampler(threading.Thread):
+    """Follow the memory of a tree in the background."""
+
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._pid = pid
-        self.over = threading.Event()
+        self._tree = _Tree(pid)
+        self._over = threading.Event()
         self.memory = 0
-        self.own_cpu = 0.0
 
     def run(self) -> None:
-        while not self.over.wait(SAMPLE_SECONDS):
-            self.look()
+        pause = 0.0
+        while not self._over.wait(pause):
+            began = time.monotonic()
+            self._sample()
+            # At most a tenth of one core, even for a tree of a hundred processes.
+            pause = max(SAMPLE_SECONDS, 9 * (time.monotonic() - began))
 
-    def look(self) -> None:
-        memory = 0
-        for pid in (self._pid, *descendants(self._pid)):
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            except OSError:
-                continue
-            memory += int(fields[21]) * PAGE
-            if pid == self._pid:
-                self.own_cpu = (int(fields[11]) + int(fields[12])) / TICK
-        self.memory = max(self.memory, memory)
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU so far, of the running processes and of those waited for."""
+        known = [fields for pid in self._tree.pids() if (fields := _stat(pid))]
+        return sum(int(field) for fields in known for field in fields[11:15]) / TICK
+
+    def _sample(self) -> None:
+        pages = sum(_resident_pages(pid) for pid in self._tree.pids())
+        self.memory = max(self.memory, pages * PAGE, _peak(self._pid))
 
 
-def measured(command: Sequence[str], folder: Path, env: Mapping[str, str], limit: float) -> Measured:
-    """Run `command` in `folder`, for `limit` seconds at most; its output goes to `folder`/output.log.
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on; none if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
-    Raises subprocess.TimeoutExpired.
+
+def _resident_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except OSError:
+        return 0
+
+
+def _peak(pid: int) -> int:
+    """Return the peak resident set of a running process, in bytes.
+
+    This is not `ru_maxrss` of wait4: a process that a larger one has started inherits that one's peak there.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+def _own_cpu(pid: int) -> float:
+    """Return the seconds of CPU of one process, which may have ended if nobody has waited for it yet."""
+    return sum(int(field) for field in _stat(pid)[11:13]) / TICK
+
+
+def _happens(event: threading.Event, pid: int) -> bool:
+    """Wait for `event`; return False if the process ends first."""
+    while not event.wait(0.1):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            return False
+    return True
+
+
+def measured(
+    command: Sequence[str], folder: Path, env: Mapping[str, str], limit: float, until: threading.Event | None = None
+) -> Measured:
+    """Run `command` in `folder` for at most `limit` seconds; its output goes to `folder`/output.log.
+
+    With `until`, measure up to that event and then send SIGTERM. Raises subprocess.TimeoutExpired.
     """
     with open(folder / "output.log", "wb") as output:
         began = time.monotonic()
@@ -67,16 +137,24 @@ def measured(command: Sequence[str], folder: Path, env: Mapping[str, str], limit
         )
         sampler = _Sampler(process.pid)
         sampler.start()
-        late = threading.Timer(limit, os.killpg, (process.pid, 9))
+        late = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
         late.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        early = None
+        if until and _happens(until, process.pid):
+            wall = time.monotonic() - began
+            sampler.stop()
+            early = Measured(wall, sampler.cpu(), _own_cpu(process.pid), sampler.memory, 0)
+            process.terminate()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie's CPU can still be read
         wall = time.monotonic() - began
         timed_out = not late.is_alive()
         late.cancel()
-        sampler.over.set()
-        sampler.join()
+        sampler.stop()
+        own_cpu = _own_cpu(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if timed_out:
         raise subprocess.TimeoutExpired(command, limit)
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measured(wall, cpu, sampler.own_cpu, sampler.memory, process.returncode)
+    if early:
+        return replace(early, code=process.returncode)
+    return Measured(wall, usage.ru_utime + usage.ru_stime, own_cpu, sampler.memory, process.returncode)
