@@ -6,7 +6,6 @@ The client only accepts unambiguous responses. If it does not understand a respo
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +31,7 @@ ACCEPT = (
 USER_AGENT = "User-Agent: imageporter"
 OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
 LONGEST_RETRY_AFTER = 300.0  # seconds
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110's IMF-fixdate
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
 HTTP2_CONNECTIONS = 4  # to one host: HTTP/2 multiplexes, and curl opens them one by one
 
@@ -103,14 +103,14 @@ def _retry_after(response: Response) -> float | None:
     """Return the `Retry-After` of a response in seconds, which may be a date; None if there is none."""
     text = response.header("retry-after") or ""
     try:
-        seconds = float(text) if text.isdecimal() else _seconds_until(parsedate_to_datetime(text))
-    except (ValueError, OverflowError):
+        seconds = float(text) if text.isdecimal() else _seconds_until(text)
+    except ValueError:
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
-def _seconds_until(date: datetime) -> float:
-    return (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+def _seconds_until(date: str) -> float:
+    return (datetime.strptime(date, HTTP_DATE).replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
 
 
 class _Transport:
