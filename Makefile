@@ -63,8 +63,12 @@ check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
 	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about an hour
+bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 40 minutes
 	cd $(ROOT) && $(VENV)/bin/python bench/bench.py $(BENCH)
+
+.PHONY: figures
+figures: $(VENV)/.dev  ## write the figures of the last `make bench` into the READMEs
+	cd $(ROOT) && $(VENV)/bin/python bench/bench.py --readme
 
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors

@@ -20,10 +20,11 @@ from imageporter.system.errors import UserError
 
 SOURCE, TARGET = parse("a.example.com/app@sha256:" + "0" * 64), Reference("b.example.com", "app", "1")
 LIMITS = TimeLimits(copy=60, probe=60, stall=60)
+NO_ACCOUNTS = Accounts({})
 
 
 @contextmanager
-def crane_of(folder: Path, script: str, limits: TimeLimits = LIMITS, accounts: Accounts = Accounts({})) -> Iterator[Crane]:
+def crane_of(folder: Path, script: str, limits: TimeLimits = LIMITS, accounts: Accounts = NO_ACCOUNTS) -> Iterator[Crane]:
     """A Crane whose program runs `script`."""
     program, private = folder / "crane", folder / "private"
     program.write_text(f"#!/bin/bash\necho $$ >>{folder}/pids\n{script}\n")

@@ -47,7 +47,8 @@ def test_the_last_attempt_decides_because_crane_tries_https_before_plain_http(
 
 def test_a_bad_certificate_decides_over_the_plain_http_attempt_after_it() -> None:
     stderr = (
-        'Error: Get "https://127.0.0.1:1/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority; '
+        'Error: Get "https://127.0.0.1:1/v2/": tls: failed to verify certificate: '
+        "x509: certificate signed by unknown authority; "
         "GET http://127.0.0.1:1/v2/: unexpected status code 400 Bad Request: Client sent an HTTP request to an HTTPS server."
     )
     error = RegistryError.from_crane_stderr("target", stderr, 1)
