@@ -1,6 +1,7 @@
 """Back-off of one registry: when it rests, for how long, who probes it, and when it is given up."""
 
 import asyncio
+
 import pytest
 
 from imageporter.engine.backoff import Backoff, Backoffs, Operation, UnavailableError
@@ -82,13 +83,12 @@ def test_a_success_of_another_operation_does_not_end_a_streak() -> None:
 @pytest.mark.usefixtures("now")
 def test_it_is_given_up_after_the_last_rest() -> None:
     one = Backoff("reg.io", 5, 2)
-    assert not one.is_last_probe
-    rests(one, LIMITED, 2)
-    assert one.is_last_probe
-    reasons = [one.give_up_reason]
-    one.record_failure(LIMITED, Operation.LOOKUP, "image")
-    reasons.append(one.give_up_reason)
-    assert reasons == [None, "source too many requests: slow down (and again after 2 pauses)"]
+    states = [(one.is_last_probe, one.give_up_reason)]
+    for _ in range(3):
+        rests(one, LIMITED, 1)
+        states.append((one.is_last_probe, one.give_up_reason))
+    reason = "source too many requests: slow down (and again after 2 pauses)"
+    assert states == [(False, None), (False, None), (True, None), (False, reason)]
 
 
 @pytest.mark.usefixtures("now")
