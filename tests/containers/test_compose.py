@@ -81,13 +81,13 @@ def test_the_schedule(network: Network, project: Project) -> None:
     project.up()
     wait_for(lambda: logs("imageporter").count("pass done: 0 copied, 1 skipped") > 1, "two passes that found it equal")
     assert network.digest("target", "mirror/app:1") == digest
-    told = logs("imageporter")
-    assert "pass done: 1 copied, 0 skipped, 0 failed" in told
+    output = logs("imageporter")
+    assert "pass done: 1 copied, 0 skipped, 0 failed" in output
     # TZ: in the stamps, and in the schedule
-    (at,) = re.findall(r"^(\S+ \S+) INFO    scheduled: ", told, re.MULTILINE)
+    (at,) = re.findall(r"^(\S+ \S+) INFO    scheduled: ", output, re.MULTILINE)
     shanghai = datetime.strptime(f"{at} +0800", "%Y-%m-%d %H:%M:%S %z")
     assert abs((datetime.now(UTC) - shanghai).total_seconds()) < 120
-    assert re.search(r"scheduled: \*/2 .*; the next pass is at \S+ \S+ \+0800 CST", told)
+    assert re.search(r"scheduled: \*/2 .*; the next pass is at \S+ \S+ \+0800 CST", output)
     assert inspected("imageporter")["State"]["Running"]
 
 
@@ -111,10 +111,10 @@ def test_a_stop_during_a_copy(network: Network, project: Project) -> None:
         began = time.monotonic()
         project.compose("stop")
         assert time.monotonic() - began < 9  # docker kills after ten
-    told = logs("imageporter")
-    assert "stopping: the running pass, if there is one, gets a SIGTERM" in told
-    assert "interrupted: 1 of the 1 images were not finished; the next pass takes them up" in told
-    assert "stopped by SIGTERM" in told
+    output = logs("imageporter")
+    assert "stopping: the running pass, if there is one, gets a SIGTERM" in output
+    assert "interrupted: 1 of the 1 images were not finished; the next pass continues with them" in output
+    assert "stopped by SIGTERM" in output
     assert inspected("imageporter")["State"]["ExitCode"] == 143
 
 
@@ -150,7 +150,7 @@ def test_the_hook_beside_it(network: Network, project: Project) -> None:
     call.full_url = call.full_url.replace("team/app", "app")
     with urllib.request.urlopen(call) as answer:
         assert answer.status == 202
-    wait_for(lambda: "queue run done: 1 copied" in logs("imageporter"), "the run over the queue")
+    wait_for(lambda: "queue run done: 1 copied" in logs("imageporter"), "the queue run")
     assert network.digest("target", "mirror/app:1") == digest
     project.compose("stop")
     assert inspected("imageporter-hook")["State"]["ExitCode"] == 143

@@ -43,8 +43,8 @@ def test_it_is_small() -> None:
     base = re.findall(r"^FROM (python:.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     version = re.findall(r"^ARG PYTHON_VERSION=(.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     added = inspected(IMAGE)["Size"] - inspected(base.replace("${PYTHON_VERSION}", version))["Size"]
-    (told,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "README.md").read_text())
-    assert abs(added / 1e6 - int(told)) < 2
+    (output,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "README.md").read_text())
+    assert abs(added / 1e6 - int(output)) < 2
 
 
 def test_both_programs_are_static_and_stripped() -> None:
@@ -140,7 +140,7 @@ def test_a_file_that_is_missing_on_the_host(network: Network) -> None:
     assert (network.folder / "images.json").is_dir()
 
 
-def test_a_read_only_root_without_a_tmpfs_is_told(network: Network) -> None:
+def test_a_read_only_root_without_a_tmpfs_is_reported(network: Network) -> None:
     network.files(PAIR)
     done = network.run("--read-only")
     assert done.returncode == 2
@@ -217,7 +217,7 @@ def test_two_users_on_one_volume(network: Network) -> None:
     assert (done.returncode, words in done.stdout) == (2, True), done.stdout
 
 
-def test_few_processes_are_told(network: Network) -> None:
+def test_too_few_processes_are_explained(network: Network) -> None:
     network.push("app:1", b"content")
     network.files(*((PAIR[0], f"mirror/app{number}:1") for number in range(40)))
     done = network.run("--pids-limit", "40")

@@ -70,14 +70,14 @@ def test_each_repository_only_ever_saw_its_own_user(user: User, two_users: tuple
 
     # distribution may refuse an image whose layers another copy is just pushing to the same repository
     run = user.sync(JOBS="8", PROBES="16", PROBE_TIMEOUT="600", RETRIES="5")
-    told = log_of(log)[before:]
+    output = log_of(log)[before:]
     assert run.code == 0, run.output
     assert run.events("pass.done")[0]["copied"] == 100
     assert {number: registry.digest(f"bob/app{number}:t24") for number in digests} == digests
 
     seen: dict[str, set[str]] = defaultdict(set)
     requests = 0
-    for line in told.splitlines():
+    for line in output.splitlines():
         row = json.loads(line) if line.startswith("{") else {}
         if "vars.name" in row and "auth.user.name" in row:
             seen[row["vars.name"].partition("/")[0]].add(row["auth.user.name"])
@@ -175,10 +175,10 @@ def test_a_secure_side_with_a_bad_certificate_still_fails(user: User, plain: Reg
     assert guarded.digest("from/plain:1") == ""
 
     # with its authority known, an index passes from the insecure side to the secure one, whole
-    wrapper, told = user.noting_crane()
+    wrapper, output = user.noting_crane()
     run = user.sync(**guarded.environ, CRANE=wrapper)
     assert run.code == 0, run.output
-    commands = told.read_text().splitlines()
+    commands = output.read_text().splitlines()
     assert {str(guarded) in command for command in commands if "--insecure" in command} == {False}
     assert {"--insecure" in command for command in commands if str(plain) in command} == {True}
     assert guarded.digest("from/plain:1") == digest

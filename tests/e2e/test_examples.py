@@ -75,5 +75,5 @@ def test_the_example_of_image_syncers_own_file(user: User) -> None:
     user.write("configs/sync.yaml", (EXAMPLES / "configs" / "sync.yaml").read_text())
     env = {name: value for name, value in Hook.ENV.items() if name == "HOOK_LISTEN"}
     with user.running("hook.py", **env, HOOK_PASSWORD="word") as running:
-        status, told = Hook(running).hook("registry.example.com/team/app:1", account=("me", "word"))
-    assert (status, [row["target"] for row in told["queued"]]) == (202, ["nas.example.com:5000/team/app:1"])
+        status, output = Hook(running).hook("registry.example.com/team/app:1", account=("me", "word"))
+    assert (status, [row["target"] for row in output["queued"]]) == (202, ["nas.example.com:5000/team/app:1"])

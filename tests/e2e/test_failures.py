@@ -264,5 +264,5 @@ def test_images_are_pushed_over_http_1_unless_the_user_wants_http_2(user: User, 
     for repository, wanted, godebug in (("one", "HTTP/1.1", {}), ("two", "HTTP/2.0", {"GODEBUG": "http2client=1"})):
         user.images((f"{source}/app:1", f"{guarded}/{repository}:1"))
         assert user.sync(**guarded.environ, **godebug).code == 0
-        told = log_of(guarded.config.with_name("log"))
-        assert set(re.findall(rf'"PUT /v2/{repository}/\S+ (HTTP/\S+)"', told)) == {wanted}
+        output = log_of(guarded.config.with_name("log"))
+        assert set(re.findall(rf'"PUT /v2/{repository}/\S+ (HTTP/\S+)"', output)) == {wanted}

@@ -1,4 +1,4 @@
-"""Passes that are told to stop, killed, or started twice."""
+"""Passes that are interrupted, killed, or started twice."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_a_signal_ends_the_copy_and_is_reported(
     assert run.code == code
     assert not alive(below)
     assert private_folders(user) == []
-    # the one that began is told, those that never began are only counted
+    # the image that began is logged, those that never began are only counted
     assert [row["error"] for row in run.events("image.done")] == ["interrupted"]
     done = run.events("pass.done")[0]
     assert (done["failed"], done["interrupted"]) == (3, 3)
@@ -216,7 +216,7 @@ def test_data_dirs_that_cannot_be_used(user: User) -> None:
     assert (run.code, run.lines[-1]) == (2, f"ERROR {words}")
 
 
-def test_a_report_that_cannot_be_written_is_told(user: User) -> None:
+def test_a_report_that_cannot_be_written_is_logged(user: User) -> None:
     user.write("images.json", [])
     (user.folder / "data" / "report.json").mkdir(parents=True)
     run = user.run("sync.py")

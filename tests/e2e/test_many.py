@@ -177,7 +177,7 @@ def on_a_terminal(user: User, **env: str) -> tuple[subprocess.Popen[bytes], int]
     return process, master
 
 
-def told(master: int, seen: bytearray) -> str:
+def terminal_output(master: int, seen: bytearray) -> str:
     """What the terminal has shown so far."""
     while select.select([master], [], [], 0.02)[0]:
         try:
@@ -198,14 +198,14 @@ def test_a_terminal_shows_a_live_line(user: User, source: Registry, target: Regi
     seen = bytearray()
     try:
         live = f"\r\x1b[K1/2 done, 0 copied, 1 failed | {source}/app:1"[:60]
-        wait_for(lambda: live in told(master, seen), "the live line")
+        wait_for(lambda: live in terminal_output(master, seen), "the live line")
         stall.release.set()
-        wait_for(lambda: "pass done" in told(master, seen), "the end")
+        wait_for(lambda: "pass done" in terminal_output(master, seen), "the end")
         assert process.wait(60) == 1
     finally:
         process.kill()
         process.wait()
-    shown = told(master, seen)
+    shown = terminal_output(master, seen)
     os.close(master)
     # the live line goes away for each line of the log, and at the end for good
     assert re.search(r"\r\x1b\[K[-0-9]+ [:0-9]+ INFO    copied ", shown)
@@ -219,8 +219,8 @@ def test_no_live_line_where_it_would_disturb(user: User, source: Registry, targe
     user.images((f"{source}/app:1", f"{target}/app:1"))
     process, master = on_a_terminal(user, SLEEP_TIME="1", **env)
     seen = bytearray()
-    wait_for(lambda: told(master, seen) is not None and process.poll() is not None, "the end")
-    shown = told(master, seen)
+    wait_for(lambda: terminal_output(master, seen) is not None and process.poll() is not None, "the end")
+    shown = terminal_output(master, seen)
     os.close(master)
     assert process.returncode == 0, shown
     assert "\x1b[K" not in shown

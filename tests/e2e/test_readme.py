@@ -168,8 +168,8 @@ def test_the_call_of_the_hook_and_its_answer(readme: str, user: User) -> None:
     env = dict(line.split("=") for line in blocks(readme, "ini")[0].splitlines())
     with Hook.of(user, **env) as hook:
         script = call.replace("localhost:8080", hook.address)
-        told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    shown = [line for line in told.splitlines() if not line.startswith(("date:", "content-length:"))]
+        output = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    shown = [line for line in output.splitlines() if not line.startswith(("date:", "content-length:"))]
     assert marked(readme, "hook") == shown
 
 

@@ -31,10 +31,10 @@ def test_a_password_is_nowhere_but_in_the_private_keychain(user: User, source: R
     run = user.run("sync.py", CRANE=wrapper, LOG_LEVEL="DEBUG", LOG_FORMAT="json", **guarded.environ)
     assert run.outcomes[f"{guarded}/secrets/app:1"] == "copied"
 
-    told = seen.read_text()
-    assert f"argv: auth login {guarded} --username=alice --password-stdin" in told
-    assert {line.split()[1] for line in told.splitlines() if line.startswith("config: ")} == {"drwx------", "-rw-------"}
-    everything = {"output": run.output, "argv and environment": told}
+    calls = seen.read_text()
+    assert f"argv: auth login {guarded} --username=alice --password-stdin" in calls
+    assert {line.split()[1] for line in calls.splitlines() if line.startswith("config: ")} == {"drwx------", "-rw-------"}
+    everything = {"output": run.output, "argv and environment": calls}
     for folder in (user.folder, user.tmp, user.home):
         for path in folder.rglob("*"):
             if path.is_file() and path.name != "accounts.json":
