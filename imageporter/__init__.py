@@ -1,1 +1,1 @@
-"""What the scripts `entrypoint.py` and `sync.py` stand on."""
+"""The package under the scripts sync.py, entrypoint.py and hook.py."""

@@ -29,7 +29,7 @@ def asks_target(user: User, target: Registry, **env: str) -> bool:
     return f"digest {target}/app:1" in notes.read_text()
 
 
-def test_a_young_record_is_believed(user: User, source: Registry, target: Registry) -> None:
+def test_a_fresh_record_saves_the_check(user: User, source: Registry, target: Registry) -> None:
     digest = source.push("app:1")
     user.images((f"{source}/app:1", f"{target}/app:1"))
     assert asks_target(user, target, TRUST_RECORDS="3600")
