@@ -1,7 +1,7 @@
 ARG GO_VERSION=1.27
 ARG PYTHON_VERSION=3.13
 
-# crane and supercronic, from the modules pinned in tools.txt, for the platform of the image
+# Builds crane and supercronic from the modules pinned in tools.txt. They are cross-compiled: this stage runs on the builder's platform.
 FROM --platform=${BUILDPLATFORM:-linux/amd64} golang:${GO_VERSION} AS tools
 ARG TARGETOS=linux
 ARG TARGETARCH
@@ -20,9 +20,9 @@ COPY requirements.txt /app/
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /app/requirements.txt
 COPY LICENSE crontab.tmpl entrypoint.py healthcheck.sh hook.py sync.py /app/
 COPY imageporter /app/imageporter
-# Compiled here, for a root that is read-only there. /data may be anybody's: `--user` is the user's to choose.
+# Compile now, because the root may be read-only later. Anybody may write to /data, because `--user` may select any user.
 RUN python -m compileall -q /app && mkdir --mode=1777 /data
-# /dev/shm is in memory, and can be written in even where the root is read-only.
+# /dev/shm is in memory, and writable even if the root is read-only.
 ENV TZ=Asia/Shanghai \
     DATA_DIR=/data \
     ALIVE_FILE=/dev/shm/imageporter-alive \

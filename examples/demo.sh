@@ -1,13 +1,13 @@
 #!/bin/sh
-# make demo: two throwaway registries on loopback, and what three passes do between them.
-# Takes the Python and the crane to use. Leaves nothing behind.
+# make demo: starts two temporary registries on loopback and runs three passes between them.
+# Arguments: the Python and the crane to use. Removes everything that it creates.
 set -eu
 python=$1
 crane=$2
 bundle=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
 registries=""
-# -9: a shell that has only just forked would swallow any other signal, and be waited for in vain
+# -9, because a shell that has just forked would swallow any other signal, and `wait` would never return
 trap 'for pid in $registries; do kill -9 "$pid" && wait "$pid" || true; done 2>/dev/null; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 cd "$folder"
@@ -16,7 +16,7 @@ export CRANE="$crane" DOCKER_CONFIG="$folder" SLEEP_TIME=0 JOBS=1 PROBES=1
 say() { printf '\n== %s\n' "$1"; }
 quietly() { "$@" >>demo.log 2>&1 || { cat demo.log >&2; return 1; }; }
 
-serve() {  # name: a registry on a free port, whose address goes into $address
+serve() {  # name: starts a registry on a free port and sets $address
     : >"$1.log"
     "$crane" registry serve --address 127.0.0.1:0 >"$1.log" 2>&1 &
     registries="$registries $!"
@@ -29,7 +29,7 @@ serve() {  # name: a registry on a free port, whose address goes into $address
     address=127.0.0.1:$port
 }
 
-push() {  # reference, content: an image of one file
+push() {  # reference, content: pushes an image of one file
     echo "$2" >file
     tar -cf layer.tar file
     quietly "$crane" append --new_layer layer.tar --new_tag "$1"
