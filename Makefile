@@ -55,7 +55,7 @@ test-fast: $(VENV)/.dev $(TEST_TOOLS)  ## the unit tests
 
 .PHONY: coverage
 coverage: $(VENV)/.dev $(TEST_TOOLS)  ## how much of the package the tests run, the scripts that they start included
-	cd $(ROOT) && rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q $(PYTEST) tests/unit tests/e2e
+	cd $(ROOT) && rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 	cd $(ROOT) && $(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
 
 .PHONY: check

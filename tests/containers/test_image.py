@@ -220,7 +220,7 @@ def test_two_users_on_one_volume(network: Network) -> None:
 def test_too_few_processes_are_explained(network: Network) -> None:
     network.push("app:1", b"content")
     network.files(*((PAIR[0], f"mirror/app{number}:1") for number in range(40)))
-    done = network.run("--pids-limit", "40")
+    done = network.run("--pids-limit", "40", JOBS="16")
     assert done.returncode == 1
     assert (
         "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"
