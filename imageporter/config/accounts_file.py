@@ -55,7 +55,7 @@ def _password(secret: SecretStr) -> SecretStr:
 class Credentials(BaseModel):
     """The keys of an account in either format."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     username: Annotated[str, AfterValidator(_username)] | None = Field(None, description="$NAME takes it from the environment")
     password: Annotated[SecretStr, AfterValidator(_password)] | None = Field(None, description="likewise")
@@ -70,7 +70,6 @@ _LIST = TypeAdapter(list[Any])
 _MAP = TypeAdapter(dict[Annotated[str, AfterValidator(_prefix)], Any])
 _ENTRY = TypeAdapter(AccountEntry)
 _CREDENTIALS = TypeAdapter(Credentials)
-JSON_SCHEMA: TypeAdapter[Any] = TypeAdapter(list[AccountEntry] | dict[str, Credentials])
 KEYS = ("registry", "username", "password", "insecure")
 
 

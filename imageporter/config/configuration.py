@@ -21,25 +21,17 @@ STEMS = ("config",)
 SYNC_VALUES = ("routineNum", "retryCount", "interval")
 
 
-class _Combined(BaseModel):
+class CombinedFile(BaseModel):
     """Accounts and images in one file, as image-syncer's `--config` takes them."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     auth: Any = None
     images: Any
     sync: Sync = Sync()
 
 
-class _Whole(_Combined):
-    """The same with its parts, for the JSON Schema."""
-
-    auth: dict[str, accounts_file.Credentials] | list[accounts_file.AccountEntry] = {}
-    images: dict[str, images_file.Targets] | list[images_file.ImageEntry]
-
-
-JSON_SCHEMA: TypeAdapter[Any] = TypeAdapter(_Whole)
-_COMBINED = TypeAdapter(_Combined)
+_COMBINED = TypeAdapter(CombinedFile)
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def load_configuration(settings: Settings, problems: Problems, parts: Parts = Pa
             found = sync_file.validate_sync_file(data, Location(sync_path), problems, parts.environ)
     if config_file is None:
         return _load_two_files(settings, found, problems, parts)
-    data = files.load_file(config_file, problems, shown=frozenset(_Combined.model_fields))
+    data = files.load_file(config_file, problems, shown=frozenset(CombinedFile.model_fields))
     if data is files.UNREADABLE:
         return Configuration(settings)
     if isinstance(data, dict) and sync_file.is_sync_file(data):
@@ -123,7 +115,7 @@ def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
 def _validate_combined(data: Any, path: Path, settings: Settings, problems: Problems, parts: Parts) -> Configuration:
     """Return the accounts and images in `data`, the content of `path`."""
     location = Location(path)
-    keys = tuple(_Combined.model_fields)
+    keys = tuple(CombinedFile.model_fields)
     combined = files.validate(_COMBINED, data, location, problems, keys, shown=frozenset({*keys, *SYNC_VALUES}))
     if combined is None:
         return Configuration(settings)

@@ -50,7 +50,7 @@ Targets = Annotated[
 
 
 class ImageEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     source: Source = Field(description="host/repository:tag; also :tag,tag or :/regex/ or @sha256:...; no tag: latest")
     target: Targets = Field(
@@ -61,7 +61,7 @@ class ImageEntry(BaseModel):
 class _Pair(BaseModel):
     """An entry of the map format. The names are not keys of the file, and not shown (see files.PYDANTICS_OWN)."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, defer_build=True)
 
     source: Source = Field(alias="<source>")
     target: Targets = Field(alias="<target>")
@@ -71,7 +71,6 @@ _LIST = TypeAdapter(list[Any])
 _PAIR = TypeAdapter(_Pair)
 _ENTRY = TypeAdapter(ImageEntry)
 _MAP = TypeAdapter(dict[str, Any])
-JSON_SCHEMA: TypeAdapter[Any] = TypeAdapter(list[ImageEntry] | dict[str, Targets])
 _KEYS = tuple(ImageEntry.model_fields)
 
 

@@ -5,21 +5,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from imageporter.config import accounts_file, configuration, images_file
+from pydantic import TypeAdapter
 
-SCHEMAS = {
-    "accounts": accounts_file.JSON_SCHEMA,
-    "images": images_file.JSON_SCHEMA,
-    "config": configuration.JSON_SCHEMA,
-}
+from imageporter.config.accounts_file import AccountEntry, Credentials
+from imageporter.config.configuration import CombinedFile
+from imageporter.config.images_file import ImageEntry, Targets
+
+AccountsFile = list[AccountEntry] | dict[str, Credentials]
+ImagesFile = list[ImageEntry] | dict[str, Targets]
+
+
+class ConfigFile(CombinedFile):
+    """The combined file with the shape of its parts, which are validated one by one."""
+
+    auth: dict[str, Credentials] | list[AccountEntry] | None = None
+    images: dict[str, Targets] | list[ImageEntry]
+
+
+SHAPES: dict[str, Any] = {"accounts": AccountsFile, "images": ImagesFile, "config": ConfigFile}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the schema of each file, by its name."""
     return {
         name: {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"ImagePorter's {name} file"}
-        | shape.json_schema(by_alias=True)
-        for name, shape in SCHEMAS.items()
+        | TypeAdapter(shape).json_schema(by_alias=True)
+        for name, shape in SHAPES.items()
     }
 
 

@@ -40,7 +40,7 @@ def _port(value: Any) -> str:
 
 Prefixes = Annotated[tuple[str, ...], BeforeValidator(_parts(reference.parse_prefix))]
 Namespaces = Annotated[tuple[str, ...], BeforeValidator(_parts(reference.parse_path))]
-_OPEN = ConfigDict(extra="ignore", strict=True)
+_OPEN = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
 
 class Sync(BaseModel):
