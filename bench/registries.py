@@ -25,6 +25,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 TOXIPROXY = BUNDLE / ".tools" / "toxiproxy"
+# crane takes 127.0.0.1 for a registry without TLS, and then refuses the second page of a list of tags over HTTPS.
+HOST = "127.0.0.2"
 LATENCY = 15  # milliseconds, each way
 CONNECTIONS = 4
 MIRROR = "mirror"  # what the targets' repositories are called below
@@ -210,7 +212,7 @@ def stores(folder: Path) -> Iterator[tuple[Store, Store]]:
 
 @contextmanager
 def _store(folder: Path, authority: Path, api: int) -> Iterator[Store]:
-    with Registry.guarded(folder, authority, ACCOUNT) as registry, _without_accounts(folder) as anonymous:
+    with Registry.guarded(folder, authority, ACCOUNT, HOST) as registry, _without_accounts(folder) as anonymous:
         yield Store(
             folder,
             authority,
@@ -222,7 +224,7 @@ def _store(folder: Path, authority: Path, api: int) -> Iterator[Store]:
 @contextmanager
 def _without_accounts(folder: Path) -> Iterator[str]:
     """Serve the content of the registry in `folder` a second time without accounts; yield the address."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{HOST}:{free_port()}"
     config = {
         "version": 0.1,
         "log": {"level": "info", "formatter": "json"},
@@ -242,7 +244,7 @@ def _without_accounts(folder: Path) -> Iterator[str]:
 
 def _add_latency(api: int, upstream: str) -> str:
     """Return the address of a proxy before `upstream`, LATENCY away in either direction."""
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"{HOST}:{free_port()}"
 
     def post(path: str, content: object) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{api}{path}", json.dumps(content).encode())

@@ -54,9 +54,9 @@ def free_port() -> int:
 
 
 def certify(folder: Path) -> Path:
-    """Make a private authority in `folder`, and a server's certificate and key for 127.0.0.1; gives the authority's."""
+    """Make a private authority in `folder`, and a server's certificate and key for 127.0.0.1 and .2; gives the authority's."""
     ca = trustme.CA()
-    server = ca.issue_cert("127.0.0.1")
+    server = ca.issue_cert("127.0.0.1", "127.0.0.2")
     ca.cert_pem.write_to_path(folder / "ca.pem")
     server.cert_chain_pems[0].write_to_path(folder / "server.pem")
     server.private_key_pem.write_to_path(folder / "server.key")
@@ -97,7 +97,7 @@ class Registry:
 
     @classmethod
     @contextmanager
-    def guarded(cls, folder: Path, authority: Path, account: tuple[str, str]) -> Iterator["Registry"]:
+    def guarded(cls, folder: Path, authority: Path, account: tuple[str, str], host: str = "127.0.0.1") -> Iterator["Registry"]:
         """A distribution registry that wants `account` (htpasswd), with the TLS certificate beside `authority`'s."""
         folder.mkdir(exist_ok=True)
         hashed = bcrypt.hashpw(account[1].encode(), bcrypt.gensalt(rounds=4)).decode()
@@ -109,13 +109,13 @@ log: {{level: info, formatter: json}}
 storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
 auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
 http:
-  addr: 127.0.0.1:{port}
+  addr: {host}:{port}
   tls: {{certificate: {authority.parent}/server.pem, key: {authority.parent}/server.key}}
 """)
         log = folder / "log"
         with start([str(REGISTRY_BINARY), "serve", str(folder / "config.yml")], log, env={"OTEL_TRACES_EXPORTER": "none"}):
             wait_for(lambda: "listening on" in log_of(log), f"distribution: {log}")
-            registry = cls(f"127.0.0.1:{port}", folder / "docker", account, authority)
+            registry = cls(f"{host}:{port}", folder / "docker", account, authority)
             registry.login()
             yield registry
 
