@@ -2,12 +2,17 @@
 
 While a registry rests, every image that needs it waits, and the others continue. After a rest one image probes the
 registry: if that succeeds, it is open to all again. After the last rest, its remaining images fail at once.
+
+A failed copy does not always say which of its two registries is at fault: an upload stalls, or a third host with the blobs
+is down. Such a failure counts against the pair, so that neither registry suffers from the other. The pair has a back-off
+of its own, under the name that `pair_of` gives it.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,6 +31,11 @@ class Operation(Enum):
 
     LOOKUP = "look-up"
     COPY = "copy"
+
+
+def pair_of(source: str, target: str) -> str:
+    """Return the name of the pair of two registries."""
+    return f"{source} -> {target}"
 
 
 class UnavailableError(Exception):
@@ -73,13 +83,22 @@ class Backoff:
         """Whether the registry is given up if it fails once more."""
         return self.is_resting and any(streak.rests >= self._most for streak in self._streaks.values())
 
-    def record_success(self, operation: Operation) -> None:
-        """The registry has answered: open it to all."""
+    def record_success(self, operation: Operation, prober: object) -> None:
+        """The registry has answered: open it to all.
+
+        A success during a rest only counts if it is the probe's, like a failure.
+        """
+        if self.is_resting and self.prober is not prober:
+            return
         self._streaks[operation] = _Streak()
         if self.is_resting:
             self._reopened = time.monotonic()
             self.is_resting = False
             self._notify()
+
+    def is_closed_to(self, image: object) -> bool:
+        """Return whether `image` must wait: the rest is not over, or another image probes."""
+        return self.is_resting and (self.seconds_left > 0 or self.prober not in {None, image})
 
     def record_failure(self, error: RegistryError, operation: Operation, prober: object) -> None:
         """The registry is rate limited (429) or unavailable: let it rest, or give it up.
@@ -156,39 +175,32 @@ class Backoffs:
         """Return whether a registry among `hosts` is given up if it fails once more."""
         return any(self.of(host).is_last_probe for host in hosts)
 
-    def may_start(self, hosts: Iterable[str], image: object) -> bool:
-        """Return whether `image` may send a request to `hosts` now: none of them rests, or it is the one that probes."""
+    def begin(self, hosts: Iterable[str], image: object) -> bool:
+        """Return whether `image` may send a request to `hosts` now. If a rest is over, it becomes the one that probes.
+
+        It must call `release` after its attempt.
+        """
         backoffs = [self.of(host) for host in hosts]
-        return not any(one.give_up_reason or (one.is_resting and one.prober is not image) for one in backoffs)
+        if any(one.give_up_reason or one.is_closed_to(image) for one in backoffs):
+            return False
+        for one in backoffs:
+            if one.is_resting:
+                one.prober = image
+        return True
 
     async def wait(self, hosts: Iterable[str], image: object) -> None:
-        """Wait until `image` may send a request to `hosts`. Raises UnavailableError if one of them is given up.
-
-        After a rest the first image that waits becomes the one that probes; it must call `release` after its attempt. It
-        takes that role for all its resting registries at once, so that two images never wait for each other.
-        """
+        """Wait until `begin` may succeed. Raises UnavailableError if one of `hosts` is given up."""
         backoffs = [self.of(host) for host in sorted(hosts)]
         while True:
             for one in backoffs:
                 if one.give_up_reason is not None:
-                    self.release(hosts, image)
                     raise UnavailableError(one.host, one.give_up_reason)
-            resting = [one for one in backoffs if one.is_resting]
-            taken = next((one for one in resting if one.prober not in {None, image}), None)
-            if taken is not None:
-                self.release(hosts, image)
-                await taken.changed.wait()
-                continue
-            for one in resting:
-                one.prober = image
-            seconds = max((one.seconds_left for one in resting), default=0)
-            if not seconds:
+            closed = next((one for one in backoffs if one.is_closed_to(image)), None)
+            if closed is None:
                 return
-            try:
-                await asyncio.sleep(seconds)
-            except asyncio.CancelledError:
-                self.release(hosts, image)
-                raise
+            with suppress(TimeoutError):
+                async with asyncio.timeout(closed.seconds_left or None):
+                    await closed.changed.wait()
 
     def release(self, hosts: Iterable[str], image: object) -> None:
         """Let another image probe `hosts`."""

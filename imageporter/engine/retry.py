@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from imageporter.engine.backoff import Backoffs, Operation, UnavailableError
+from imageporter.engine.backoff import Backoffs, Operation, UnavailableError, pair_of
 from imageporter.engine.slots import Hosts, Slots
 from imageporter.engine.summary import log_image_retry
 from imageporter.model.image import Image
@@ -26,6 +26,16 @@ class IndexedImage:
     started: float = 0.0  # monotonic, of the first attempt
 
     @property
+    def pair(self) -> str:
+        """The pair of its registries, which has a back-off of its own."""
+        return pair_of(self.image.source.host, self.image.target.host)
+
+    @property
+    def copy_hosts(self) -> Hosts:
+        """What a copy needs: both registries, and the pair."""
+        return self.hosts | {self.pair}
+
+    @property
     def seconds(self) -> float:
         """Seconds since its first attempt."""
         return time.monotonic() - self.started if self.started else 0.0
@@ -35,12 +45,14 @@ class IndexedImage:
 class Step:
     """What an attempt does: the operation, the registries it sends requests to, and the slots it needs.
 
+    `pair` is at fault if a copy does not say which of its registries is (it is one of `hosts`, too); None for a look-up.
     An image's seconds count from its first attempt at a look-up of the source, or at a copy (`restarts_clock`).
     """
 
     operation: Operation
     hosts: Hosts
     slots: Slots
+    pair: str | None = None
     restarts_clock: bool = True
 
 
@@ -77,14 +89,14 @@ class Attempts:
             try:
                 await self._backoffs.wait(step.hosts, image)
                 async with step.slots.hold(step.hosts, image.index, is_retry=failures > 0):
-                    if not self._backoffs.may_start(step.hosts, image):  # a rest began while it waited for the slot
+                    if not self._backoffs.begin(step.hosts, image):  # a rest began while it waited for the slot
                         continue
                     image.attempts += 1
                     if image.attempts == 1 and step.restarts_clock:
                         image.started = time.monotonic()
                     result = await work()
                     for host in step.hosts:
-                        self._backoffs.of(host).record_success(step.operation)
+                        self._backoffs.of(host).record_success(step.operation, image)
                     if finish is not None:
                         self._backoffs.release(step.hosts, image)
                         await finish()
@@ -102,13 +114,13 @@ class Attempts:
         self, error: RegistryError, image: IndexedImage, step: Step, failures: int, affected: Sequence[IndexedImage]
     ) -> float:
         """Return the seconds before the next attempt. Raises FailedError if there is none."""
-        at_fault = step.hosts & {error.host} or step.hosts
+        at_fault = step.hosts & {error.host} or step.hosts & {step.pair} or step.hosts
         is_unavailable = error.is_outage or error.kind is ErrorKind.RATE_LIMITED
         for backoff in map(self._backoffs.of, at_fault):
             if is_unavailable:
                 backoff.record_failure(error, step.operation, image)
             elif error.host is not None:
-                backoff.record_success(step.operation)  # it has responded
+                backoff.record_success(step.operation, image)  # it has responded
             if backoff.give_up_reason is not None:
                 raise FailedError(backoff.give_up_reason, backoff.host)
         if error.is_permanent or failures > self._retries:

@@ -141,7 +141,7 @@ class SyncPass:
             if images_of[one.source] > 1:
                 self._sharing[one.source].append(indexed)
             self._lookup_demand.add(indexed, indexed.hosts)
-            self._copy_demand.add(indexed, indexed.hosts)
+            self._copy_demand.add(indexed, indexed.copy_hosts)
         return images
 
     async def _list_tags(self, image: IndexedImage, listed: "dict[Reference, tuple[str, ...] | Outcome]") -> None:
@@ -194,7 +194,8 @@ class SyncPass:
             self._settle(image, Status.WOULD_COPY, digest)
             return
         self._lookup_demand.discard(image)
-        step = Step(Operation.COPY, image.hosts, self._copy_slots)
+        self._lookup_slots.grant()
+        step = Step(Operation.COPY, image.copy_hosts, self._copy_slots, image.pair)
         await self._attempts.run(image, step, lambda: self._copy(image, digest), lambda: self._finish_copy(image, digest))
 
     async def _source_digest(self, image: IndexedImage) -> str:
@@ -208,23 +209,22 @@ class SyncPass:
                 return await asyncio.shield(shared)
             finally:
                 image.attempts = sharing[0].attempts
+        shared = asyncio.get_running_loop().create_future()
         if sharing:
-            shared = self._shared_digests[source] = asyncio.get_running_loop().create_future()
+            self._shared_digests[source] = shared
         try:
             digest = await self._attempts.run(
                 image, step, lambda: self._look_up("source", source, step.hosts), sharing=sharing
             )
-        except FailedError as error:
-            if shared is not None:
-                shared.set_exception(error)
-                shared.exception()  # retrieved, even if no other image waits for it
+        except asyncio.CancelledError:
+            shared.cancel()
             raise
-        except BaseException:
-            if shared is not None:
-                shared.cancel()
+        except Exception as error:
+            known = error if isinstance(error, FailedError) else FailedError(f"unexpected {type(error).__name__}")
+            shared.set_exception(known)
+            shared.exception()  # retrieved, even if no other image waits for it
             raise
-        if shared is not None:
-            shared.set_result(digest)
+        shared.set_result(digest)
         return digest
 
     async def _target_digest(self, target: Reference) -> str | None:
@@ -255,7 +255,7 @@ class SyncPass:
                 await self._crane.copy(source.at(digest), target)
                 await self._verify(target, digest)
         except BaseException:
-            self._copy_demand.add(image, image.hosts)
+            self._copy_demand.add(image, image.copy_hosts)
             raise
         self._records.record_verified(image.image, digest)
 
@@ -285,6 +285,7 @@ class SyncPass:
             return
         for demand in (self._lookup_demand, self._copy_demand):
             demand.discard(image)
+        self._lookup_slots.grant()
         self._copy_slots.grant()
         outcome = Outcome(image.image, status, digest, error, image.attempts, image.seconds, unavailable)
         self._outcomes[image.index] = outcome

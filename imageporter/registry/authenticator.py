@@ -127,8 +127,13 @@ class Authenticator:
         task = self._shared.get(key)
         if task is None:
             task = self._shared[key] = asyncio.create_task(_bounded(work, seconds))
-            task.add_done_callback(lambda _: self._shared.pop(key))
+            task.add_done_callback(partial(self._forget, key))
         return await asyncio.shield(task)
+
+    def _forget(self, key: Hashable, task: "asyncio.Task[Any]") -> None:
+        del self._shared[key]
+        if not task.cancelled():
+            task.exception()  # retrieved, even if every waiter has timed out just before
 
     async def _find_endpoint(self, host: str, insecure: bool) -> Endpoint | None:  # noqa: FBT001
         """Ping the registry `host`, and remember its endpoint, or that its response was odd."""

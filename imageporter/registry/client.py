@@ -4,6 +4,7 @@ The client only accepts unambiguous responses. If it does not understand a respo
 """
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
 LONGEST_RETRY_AFTER = 300.0  # seconds
 HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110's IMF-fixdate
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
+MAX_RETIRED = 8
+CLOSE_SECONDS = 1.0
 HTTP2_CONNECTIONS = 4  # to one host: HTTP/2 multiplexes, and curl opens them one by one
 
 
@@ -56,7 +59,7 @@ class Client:
     async def close(self) -> None:
         """Close every connection. Requests that are under way are cancelled."""
         await self._authenticator.close()
-        await self._transport.close()
+        self._transport.close()
 
     async def digest(self, subject: str, image: Reference, seconds: float) -> str | None:
         """Return the digest of `image`, which an error calls `subject` (`source` or `target`); None if crane must decide.
@@ -118,7 +121,9 @@ class _Transport:
 
     def __init__(self, ca_bundle: Path | None, environ: Mapping[str, str], width: int) -> None:
         self._environ = environ
-        self._http2 = _Connections(pycurl.CURL_HTTP_VERSION_2TLS, HTTP2_CONNECTIONS, ca_bundle)
+        self._ca_bundle = ca_bundle
+        self._http2 = self._new_http2()
+        self._retired: list[_Connections] = []
         self._http1 = _Connections(pycurl.CURL_HTTP_VERSION_1_1, width, ca_bundle)
         self._without_http2: set[str] = set()
         self._proxies: dict[str, str] = {}
@@ -132,15 +137,36 @@ class _Transport:
             self._proxies[origin] = proxy_for(scheme, authority, self._environ)
         is_http1 = scheme == "http" or origin in self._without_http2
         connections = self._http1 if is_http1 else self._http2
-        response, version = await connections.perform(method, url, headers, self._proxies[origin], insecure=insecure)
+        try:
+            response, version = await connections.perform(method, url, headers, self._proxies[origin], insecure=insecure)
+        except asyncio.CancelledError:  # by a time limit, mostly
+            self._retire(connections)
+            raise
         if version in {pycurl.CURL_HTTP_VERSION_1_0, pycurl.CURL_HTTP_VERSION_1_1}:
             self._without_http2.add(origin)
         return response
 
-    async def close(self) -> None:
+    def _new_http2(self) -> "_Connections":
+        return _Connections(pycurl.CURL_HTTP_VERSION_2TLS, HTTP2_CONNECTIONS, self._ca_bundle)
+
+    def _retire(self, connections: "_Connections") -> None:
+        """Use new connections from now on, because one of `connections` may be dead.
+
+        curl would keep a dead HTTP/2 connection, and send every further request over it. It closes HTTP/1.1 connections
+        itself.
+        """
+        if connections is not self._http2:
+            return
+        self._http2 = self._new_http2()
+        self._retired.append(connections)
+        if len(self._retired) > MAX_RETIRED and (idle := next((one for one in self._retired if not one.running), None)):
+            self._retired.remove(idle)
+            idle.close()
+
+    def close(self) -> None:
         """Close every connection."""
-        await self._http2.close()
-        await self._http1.close()
+        for connections in (*self._retired, self._http2, self._http1):
+            connections.close()
 
 
 class _Connections:
@@ -152,6 +178,7 @@ class _Connections:
         self._multi = pycurl.AsyncCurlMulti()
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
         self._idle: list[Any] = []
+        self.running = 0
 
     async def perform(
         self, method: str, url: str, headers: list[str], proxy: str, *, insecure: bool
@@ -171,12 +198,15 @@ class _Connections:
         handle.setopt(pycurl.MAXFILESIZE, 0 if method == "HEAD" else LARGEST_BODY)
         handle.setopt(pycurl.HEADERFUNCTION, header_lines.append)
         handle.setopt(pycurl.WRITEFUNCTION, body.append)
+        self.running += 1
         try:
             await self._multi.perform(handle)  # if this is cancelled, the handle is dropped
         except pycurl.error as error:
             logger.debug("+ {} -> curl error {}", request, error.args[0])
             self._idle.append(handle)
             return None, 0
+        finally:
+            self.running -= 1
         status = handle.getinfo(pycurl.RESPONSE_CODE)
         version = handle.getinfo(pycurl.INFO_HTTP_VERSION)
         self._idle.append(handle)
@@ -200,11 +230,15 @@ class _Connections:
                 handle.unsetopt(option)
         return handle
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._multi.aclose()
-        for handle in self._idle:
-            handle.close()
+    def close(self) -> None:
+        """Close every connection.
+
+        libcurl waits for its look-ups of host names, which a dead name server may delay for 20 seconds. So this waits for
+        CLOSE_SECONDS at most, and leaves the rest to a thread that does not keep the process.
+        """
+        closing = threading.Thread(target=lambda: asyncio.run(self._multi.aclose()), daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
 
 def _parse_headers(lines: list[bytes]) -> dict[str, list[str]]:

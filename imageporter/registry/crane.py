@@ -207,7 +207,11 @@ class Crane:
         call = _Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
         streams = {"_in": self._null if stdin is None else stdin} | ({"_out": self._null} if limit.stall else {})
-        started = self._threads.submit(self._execute, call, command, environ, streams)
+        try:
+            started = self._threads.submit(self._execute, call, command, environ, streams)
+        except RuntimeError as error:  # no thread can be started, but another one may still find the call in the queue
+            call.must_end = True
+            raise RegistryError(subject, ErrorKind.OTHER, process_limit_advice(str(error)) or str(error)) from None
         process = asyncio.wrap_future(started)
         try:
             overrun = await _bound(process, call, limit)

@@ -31,8 +31,12 @@ _KIND_OF_STATUS = {
 _STATUS = re.compile(r"unexpected status code (\d{3})")
 # crane joins the errors of its attempts (HTTPS, then plain HTTP) with "; ".
 _ATTEMPT = re.compile(r"; (?=[A-Z][A-Za-z]+ \"?https?://)")
+_SPEAKS_HTTPS = re.compile(r": x509: |https://\S+: unexpected status code")
 # The connection failed: Go's wording for the name, the connection and the certificate.
-_NO_RESPONSE = re.compile(r": dial |: tls: |: x509: |: EOF\b|: proxyconnect |connection reset|to HTTPS client")
+_NO_RESPONSE = re.compile(
+    r": dial |: tls: |: x509: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset|to HTTPS client"
+    r"|handshake timeout|: i/o timeout|broken pipe|timeout awaiting response headers"
+)
 # In crane's errors a code follows ": "; in a URL (a tag may be named DENIED) it does not.
 _CODE = re.compile(r"(?:^|: )(TOOMANYREQUESTS|UNAUTHORIZED|DENIED|MANIFEST_UNKNOWN|NAME_UNKNOWN)\b")
 _KIND_OF_CODE = {
@@ -83,10 +87,10 @@ class RegistryError(Exception):
     def from_crane_stderr(cls, subject: str, stderr: str, exit_code: int) -> Self:
         """Return the error that crane printed to `stderr` before it exited with `exit_code`."""
         detail = process_limit_advice(stderr) or _error_line(stderr) or f"crane exited with {exit_code}"
-        # The last attempt decides, because for plain HTTP crane reports its HTTPS attempt first. But a server with a bad
-        # certificate speaks HTTPS, and only that attempt says what is wrong.
+        # The last attempt decides, because for plain HTTP crane reports its HTTPS attempt first. But if that attempt got a
+        # certificate or a status, the server speaks HTTPS, and only that attempt says what is wrong.
         attempts = _ATTEMPT.split(detail)
-        attempt = next((one for one in attempts if ": x509: " in one), attempts[-1])
+        attempt = next((one for one in attempts if _SPEAKS_HTTPS.search(one)), attempts[-1])
         status = _STATUS.search(attempt)
         return cls(subject, _kind_of(attempt, status), detail, status=int(status[1]) if status else None)
 

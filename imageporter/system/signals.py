@@ -73,7 +73,7 @@ class Shutdown:
             self._callbacks.append(callback)
             is_late = self._requested.is_set()
         if is_late:
-            threading.Thread(target=callback, daemon=True).start()
+            _call_in_thread(callback)
         try:
             yield
         finally:
@@ -115,7 +115,14 @@ class Shutdown:
                 self._requested.set()
                 callbacks = list(self._callbacks)
             for callback in callbacks:
-                threading.Thread(target=callback, daemon=True).start()
+                _call_in_thread(callback)
+
+
+def _call_in_thread(callback: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=callback, daemon=True).start()
+    except RuntimeError:  # no more threads are allowed (docker's --pids-limit)
+        callback()
 
 
 def _ignore(_: int, __: FrameType | None) -> None:

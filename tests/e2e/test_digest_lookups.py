@@ -5,7 +5,9 @@ import base64
 import collections
 import json
 import re
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -317,3 +319,58 @@ async def crane_digest(registry: Registry, host: str, **environ: str) -> str:
         stderr=subprocess.DEVNULL,
     )
     return (await process.communicate())[0].decode().strip()
+
+
+class FreezingRelay:
+    """A TCP relay in front of a registry. `freeze` makes it swallow what comes over the connections it has so far."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self._upstream = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._frozen: set[int] = set()
+        self._count = 0
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def freeze(self) -> None:
+        self._frozen = set(range(self._count))
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._upstream)
+                number, self._count = self._count, self._count + 1
+                for origin, destination in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(number, origin, destination), daemon=True).start()
+
+    def _pump(self, number: int, origin: socket.socket, destination: socket.socket) -> None:
+        with suppress(OSError):
+            while data := origin.recv(65536):
+                if number not in self._frozen:
+                    destination.sendall(data)
+        destination.close()
+
+
+@async_test
+async def test_a_dead_connection_costs_one_time_limit_and_not_every_look_up_after_it(htpasswd: Registry) -> None:
+    """As after a dropped NAT entry: curl would send every further HTTP/2 request over the same connection."""
+    digest = await asyncio.to_thread(htpasswd.push, "alice/app:1")
+    relay = FreezingRelay(htpasswd.address)
+    host = relay.address
+    accounts = Accounts({host: Account(host, *ALICE)})
+    image = Reference(host, "alice/app", "1")
+    try:
+        async with Client(accounts, htpasswd.authority, {}, 8) as client:
+            assert await client.digest("source", image, 30) == digest
+            relay.freeze()
+            with pytest.raises(RegistryError) as caught:
+                await client.digest("source", image, 1)
+            assert caught.value.kind is ErrorKind.TIMED_OUT
+            assert await client.digest("source", image, 30) == digest
+    finally:
+        relay.close()

@@ -60,7 +60,7 @@ def test_an_outage_rests_after_three_failures_in_a_row() -> None:
     for _ in range(2):
         one.record_failure(REFUSED, Operation.LOOKUP, "image")
         assert not one.is_resting
-    one.record_success(Operation.LOOKUP)
+    one.record_success(Operation.LOOKUP, "image")
     for _ in range(2):
         one.record_failure(REFUSED, Operation.LOOKUP, "image")
         assert not one.is_resting
@@ -76,7 +76,7 @@ def test_a_success_of_another_operation_does_not_end_a_streak() -> None:
         assert not one.is_resting
         one.record_failure(REFUSED, Operation.COPY, "image")
         if not one.is_resting:
-            one.record_success(Operation.LOOKUP)
+            one.record_success(Operation.LOOKUP, "image")
     assert one.is_resting
 
 
@@ -103,10 +103,10 @@ def test_what_was_sent_before_the_rest_does_not_count() -> None:
 def test_the_next_rest_is_short_again_once_the_registry_has_answered_for_a_while(now: list[float]) -> None:
     one = Backoff("reg.io", 5, 9)
     rests(one, LIMITED, 3)
-    one.record_success(Operation.LOOKUP)
+    one.record_success(Operation.LOOKUP, "image")
     now[0] += 30
     assert rests(one, LIMITED, 1)[0] > 20
-    one.record_success(Operation.LOOKUP)
+    one.record_success(Operation.LOOKUP, "image")
     now[0] += 61
     assert rests(one, LIMITED, 1)[0] <= 5 * 1.25
 
@@ -121,12 +121,13 @@ def test_one_image_probes_and_its_success_opens_the_registry_to_all() -> None:
 
         async def image(number: int) -> None:
             await backoffs.wait(HOSTS, number)
-            assert backoffs.may_start(HOSTS, number)
+            while not backoffs.begin(HOSTS, number):
+                await backoffs.wait(HOSTS, number)
             started.append(number)
             probing.set()
             if len(started) == 1:
                 await proceed.wait()
-                one.record_success(Operation.LOOKUP)
+                one.record_success(Operation.LOOKUP, number)
             backoffs.release(HOSTS, number)
 
         async with asyncio.TaskGroup() as tasks:
@@ -136,7 +137,7 @@ def test_one_image_probes_and_its_success_opens_the_registry_to_all() -> None:
             for _ in range(5):
                 await asyncio.sleep(0)
             assert len(started) == 1
-            assert not backoffs.may_start(HOSTS, "another")
+            assert not backoffs.begin(HOSTS, "another")
             proceed.set()
         assert sorted(started) == list(range(20))
 
@@ -152,10 +153,11 @@ def test_everything_that_waits_fails_with_the_reason_once_it_is_given_up() -> No
 
         async def image(number: int) -> None:
             try:
-                await backoffs.wait(HOSTS, number)
-                one.record_failure(LIMITED, Operation.LOOKUP, number)
-                backoffs.release(HOSTS, number)
-                await backoffs.wait(HOSTS, number)
+                while True:
+                    await backoffs.wait(HOSTS, number)
+                    if backoffs.begin(HOSTS, number):
+                        one.record_failure(LIMITED, Operation.LOOKUP, number)
+                        backoffs.release(HOSTS, number)
             except UnavailableError as error:
                 reasons.append(f"{error.host}: {error}")
 
@@ -176,8 +178,10 @@ def test_images_of_two_resting_registries_never_wait_for_each_other() -> None:
 
         async def image(number: int, *hosts: str) -> None:
             await backoffs.wait(hosts, number)
+            while not backoffs.begin(hosts, number):
+                await backoffs.wait(hosts, number)
             for host in hosts:
-                backoffs.of(host).record_success(Operation.COPY)
+                backoffs.of(host).record_success(Operation.COPY, number)
             backoffs.release(hosts, number)
             done.append(number)
 
@@ -189,16 +193,43 @@ def test_images_of_two_resting_registries_never_wait_for_each_other() -> None:
     asyncio.run(run())
 
 
-def test_a_probe_that_is_cancelled_leaves_its_role_to_another() -> None:
+def test_a_probe_that_ends_leaves_its_role_to_another() -> None:
     async def run() -> None:
         backoffs = Backoffs(retry_delay_time=0, retries=5)
         backoffs.of("reg.io").record_failure(limited(1), Operation.LOOKUP, "sent before")
-        first = asyncio.create_task(backoffs.wait(HOSTS, "first"))
+        await backoffs.wait(HOSTS, "first")
+        assert backoffs.begin(HOSTS, "first")
         second = asyncio.create_task(backoffs.wait(HOSTS, "second"))
         await asyncio.sleep(0)
-        first.cancel()
+        assert not second.done()
+        backoffs.release(HOSTS, "first")
         async with asyncio.timeout(30):
             await second
-        assert backoffs.may_start(HOSTS, "second")
+        assert backoffs.begin(HOSTS, "second")
 
     asyncio.run(run())
+
+
+def test_only_the_probe_ends_a_rest(now: list[float]) -> None:
+    """The success of a request that was sent before says nothing, and `Retry-After` holds."""
+    backoffs = Backoffs(retry_delay_time=0, retries=5)
+    one = backoffs.of("reg.io")
+    one.record_failure(limited(60), Operation.COPY, "sent before")
+    one.record_success(Operation.LOOKUP, "sent before, too")
+    assert not backoffs.begin(HOSTS, "next")
+    now[0] += 59
+    assert not backoffs.begin(HOSTS, "next")
+    now[0] += 1
+    assert backoffs.begin(HOSTS, "next")
+    assert not backoffs.begin(HOSTS, "another")
+    one.record_success(Operation.LOOKUP, "next")
+    assert backoffs.begin(HOSTS, "another")
+
+
+def test_a_registry_that_rests_longer_does_not_keep_the_other_from_being_probed(now: list[float]) -> None:
+    backoffs = Backoffs(retry_delay_time=0, retries=5)
+    backoffs.of("a.io").record_failure(limited(1), Operation.COPY, "sent before")
+    backoffs.of("b.io").record_failure(limited(300), Operation.COPY, "sent before")
+    now[0] += 2
+    assert not backoffs.begin({"a.io", "b.io"}, "needs both")
+    assert backoffs.begin({"a.io"}, "needs one")

@@ -55,6 +55,24 @@ def test_a_bad_certificate_decides_over_the_plain_http_attempt_after_it() -> Non
     assert (error.kind, error.status) == (ErrorKind.UNREACHABLE, None)
 
 
+@pytest.mark.parametrize(("status", "kind"), [(503, ErrorKind.OTHER), (429, ErrorKind.RATE_LIMITED), (403, ErrorKind.DENIED)])
+def test_a_status_over_https_decides_over_the_plain_http_attempt_after_it(status: int, kind: ErrorKind) -> None:
+    stderr = (
+        f"Error: GET https://127.0.0.1:1/v2/: unexpected status code {status} Whatever; "
+        "GET http://127.0.0.1:1/v2/: unexpected status code 400 Bad Request: Client sent an HTTP request to an HTTPS server."
+    )
+    error = RegistryError.from_crane_stderr("target", stderr, 1)
+    assert (error.kind, error.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    "reason", ["net/http: TLS handshake timeout", "read tcp: i/o timeout", "unexpected EOF", "write tcp: broken pipe"]
+)
+def test_a_connection_that_breaks_is_an_outage(reason: str) -> None:
+    error = RegistryError.from_crane_stderr("source", f'Error: Get "https://r.io/v2/": {reason}', 1)
+    assert error.is_outage
+
+
 def test_only_crane_s_error_line_is_shown() -> None:
     stderr = "2026/11/24 11:21:43 retrying GET ...\nError: fetching: HEAD https://r.io: unexpected status code 500"
     assert str(RegistryError.from_crane_stderr("copy", stderr, 1)) == (
