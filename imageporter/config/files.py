@@ -236,6 +236,8 @@ def _json_problem(text: str, error: json.JSONDecodeError) -> str:
     problem = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
     if unicodedata.east_asian_width(found or " ") in {"F", "W"} and not found.isalnum():
         return f"found the full-width {found!r}; write it half-width"
+    if found in tuple("\u201c\u201d\u2018\u2019"):
+        return 'found a curly quote; write "'
     if text[error.pos :].startswith(("//", "/*", "#")):
         return "found a comment, which JSON does not have; remove it, or write YAML into a .yaml file"
     if before == "," and found in {"]", "}"}:
