@@ -6,6 +6,7 @@ The client only accepts unambiguous responses. If it does not understand a respo
 import asyncio
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -237,8 +238,9 @@ class _Connections:
         CLOSE_SECONDS at most, and leaves the rest to a thread that does not keep the process.
         """
         closing = threading.Thread(target=lambda: asyncio.run(self._multi.aclose()), daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        with suppress(RuntimeError):  # no more threads are allowed; the process ends soon
+            closing.start()
+            closing.join(CLOSE_SECONDS)
 
 
 def _parse_headers(lines: list[bytes]) -> dict[str, list[str]]:
