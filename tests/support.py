@@ -259,7 +259,7 @@ class User:
         """The environment of a run: quick waits, and nothing of the tester's own."""
         quick = {"SLEEP_TIME": "0", "RETRY_DELAY_TIME": "0", "RETRIES": "0"}
         # `FAST_LOOKUPS=false pytest tests/e2e` runs all of it with crane's look-ups.
-        quick |= {name: value for name, value in os.environ.items() if name == "FAST_LOOKUPS"}
+        quick |= {name: value for name, value in os.environ.items() if name in {"FAST_LOOKUPS", "COVERAGE_PROCESS_CONFIG"}}
         own = {"PATH": "/usr/bin:/bin", "HOME": str(self.home), "TMPDIR": str(self.tmp)}
         return {name: value for name, value in (own | quick | dict(env)).items() if value != UNSET}
 
