@@ -37,6 +37,7 @@ HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110's IMF-fixdate
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
 MAX_RETIRED = 8
 CLOSE_SECONDS = 1.0
+LATE_SECONDS = 5.0
 HTTP2_CONNECTIONS = 4  # to one host: HTTP/2 multiplexes, and curl opens them one by one
 
 
@@ -70,7 +71,7 @@ class Client:
         """
         try:
             async with asyncio.timeout(seconds):
-                response = await self._head(image, seconds)
+                response = await self._head_twice(image, seconds)
         except TimeoutError:
             detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
             raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
@@ -82,6 +83,17 @@ class Client:
             retry_after = _retry_after(response)
             raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after)
         return _digest(response, image.digest) if response.status == OK else None
+
+    async def _head_twice(self, image: Reference, seconds: float) -> Response | None:
+        """Return the response to a HEAD request, which is sent once more over a new connection if it is late.
+
+        About one HTTP/2 request in several thousand gets no response, although the connection is alive.
+        """
+        if seconds > 2 * LATE_SECONDS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LATE_SECONDS):
+                    return await self._head(image, seconds)
+        return await self._head(image, seconds)
 
     async def _head(self, image: Reference, seconds: float) -> Response | None:
         """Return the response to the HEAD request for a manifest. A cached token that is refused is renewed once."""
