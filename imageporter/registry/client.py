@@ -37,7 +37,7 @@ HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110's IMF-fixdate
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
 MAX_RETIRED = 8
 CLOSE_SECONDS = 1.0
-LATE_SECONDS = 5.0
+READ_AGAIN_SECONDS = 0.1
 HTTP2_CONNECTIONS = 4  # to one host: HTTP/2 multiplexes, and curl opens them one by one
 
 
@@ -71,7 +71,7 @@ class Client:
         """
         try:
             async with asyncio.timeout(seconds):
-                response = await self._head_twice(image, seconds)
+                response = await self._head(image, seconds)
         except TimeoutError:
             detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
             raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
@@ -83,17 +83,6 @@ class Client:
             retry_after = _retry_after(response)
             raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after)
         return _digest(response, image.digest) if response.status == OK else None
-
-    async def _head_twice(self, image: Reference, seconds: float) -> Response | None:
-        """Return the response to a HEAD request, which is sent once more over a new connection if it is late.
-
-        Now and then an HTTP/2 request gets no response, for a cause that is not known (see test_digest_lookups.py).
-        """
-        if seconds > 2 * LATE_SECONDS:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LATE_SECONDS):
-                    return await self._head(image, seconds)
-        return await self._head(image, seconds)
 
     async def _head(self, image: Reference, seconds: float) -> Response | None:
         """Return the response to the HEAD request for a manifest. A cached token that is refused is renewed once."""
@@ -182,13 +171,49 @@ class _Transport:
             connections.close()
 
 
+class _Multi(pycurl.AsyncCurlMulti):  # type: ignore[misc]
+    """curl's handle for many requests at once, which reads responses that libcurl has forgotten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read_again: asyncio.TimerHandle | None = None
+
+    def add_handle(self, curl: Any) -> Any:
+        """Send a request, and return the future of its handle."""
+        future = super().add_handle(curl)
+        if not self._read_again:
+            self._schedule(asyncio.get_running_loop())
+        return future
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._read_again = loop.call_later(READ_AGAIN_SECONDS, self._read_buffered, loop)
+
+    def _read_buffered(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read from every socket, whether there is something to read or not.
+
+        While libcurl 8.21 to 8.23 completes one HTTP/2 request, it may take the responses to others from the socket into a
+        buffer, and then wait for the socket, which stays silent. Of ten thousand requests, about one would time out.
+        """
+        self._read_again = None
+        for socket in tuple(self._assigned_fds):
+            self._drive(socket, pycurl.CSELECT_IN)
+        if self._futures:
+            self._schedule(loop)
+
+    async def aclose(self) -> None:
+        """Close every connection, and cancel the requests."""
+        if self._read_again:
+            self._read_again.cancel()
+        await super().aclose()
+
+
 class _Connections:
     """Connections of one HTTP version, at most `per_host` to each host, and curl's handles for requests over them."""
 
     def __init__(self, version: int, per_host: int, ca_bundle: Path | None) -> None:
         self._version = version
         self._ca_bundle = ca_bundle
-        self._multi = pycurl.AsyncCurlMulti()
+        self._multi = _Multi()
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
         self._idle: list[Any] = []
         self.running = 0
