@@ -99,6 +99,8 @@ class Crane:
         self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
         options: dict[str, Any] = {"_preexec_fn": kill_with_parent(os.getpid()), "_new_group": True}
         options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
+        # Python and libcurl open every descriptor close-on-exec, so sh need not close them one by one (8 % of a call).
+        options["_close_fds"] = False
         self._crane = sh.Command(executable).bake(**options)
         # A stream that is not needed costs a thread of sh per call.
         self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
