@@ -81,7 +81,7 @@ def find_accounts_file() -> Path | None:
 def load_accounts(path: Path, problems: Problems, environ: Mapping[str, str]) -> Accounts:
     """Read the accounts file `path`; see `validate_accounts`."""
     data = files.load_file(path, problems, shown=frozenset(KEYS))
-    return Accounts({}) if data is files.UNREADABLE else validate_accounts(data, Location(path), problems, environ)
+    return Accounts({}, str(path)) if data is files.UNREADABLE else validate_accounts(data, Location(path), problems, environ)
 
 
 def validate_accounts(data: Any, location: Location, problems: Problems, environ: Mapping[str, str]) -> Accounts:
@@ -98,12 +98,14 @@ def validate_accounts(data: Any, location: Location, problems: Problems, environ
             named = where["registry"] if isinstance(data, list) else where
             problems.add(named, f"{prefix} has an account at {earlier.inside} already; keep one")
         found[prefix] = _account(prefix, entry, where, problems, environ)
-    return Accounts(found)
+    return Accounts(found, str(location), isinstance(data, dict))
 
 
 def _entries(data: Any, location: Location, problems: Problems) -> Iterator[tuple[Location, str, Credentials]]:
     """Yield the valid entries of either format, each with its location and its registry as written."""
     if isinstance(data, dict):
+        if files.add_missing_brackets(data, KEYS, location, problems):
+            return
         shown = frozenset(KEYS).union(key for key in data if _is_prefix(key))
         for key, value in (files.validate(_MAP, data, location, problems, (), shown) or {}).items():
             if credentials := files.validate(_CREDENTIALS, value, location[key], problems, KEYS[1:], shown):

@@ -1,31 +1,23 @@
-"""Reading JSON and YAML files, with errors that name the file and the line or the location in it.
+"""Finding and validating the files, with errors that name the file and the location in it.
 
 No error shows a value, because an accounts file holds passwords.
 """
 
-import json
-import os
 import re
-import unicodedata
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from imageporter.config.file_formats import SUFFIXES, ObjectWithDuplicates, UnreadableError, duplicate_keys, read
 from imageporter.system.errors import Problems
-
-if TYPE_CHECKING:
-    from ruamel.yaml.error import MarkedYAMLError
 
 T = TypeVar("T")
 UNREADABLE = object()
 PYDANTICS_OWN = re.compile(r"<\w+>|\[key\]")
-SUFFIXES = ("json", "yaml", "yml")
 
 _WANTED = {
     "bool_type": "a boolean",
@@ -37,31 +29,9 @@ _WANTED = {
 }
 
 
-class UnreadableError(Exception):
-    """A file that cannot be used: `text` says what was found at `location`, and how to fix it."""
-
-    def __init__(self, location: object, text: str) -> None:
-        self.location = location
-        self.text = text
-        super().__init__(f"{location}: {text}")
-
-
-class _ObjectWithDuplicates(dict[str, Any]):
-    """A JSON object that remembers its duplicate keys."""
-
-    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.duplicates = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    return plain if len(plain) == len(pairs) else _ObjectWithDuplicates(pairs)
-
-
 _TYPES = {
     dict: "an object",
-    _ObjectWithDuplicates: "an object",
+    ObjectWithDuplicates: "an object",
     list: "a list",
     str: "a string",
     bool: "a boolean",
@@ -100,6 +70,20 @@ class Location:
         return "".join(_step(key) for key in self.keys).removeprefix(".")
 
 
+def add_missing_brackets(data: Mapping[str, object], keys: Iterable[str], location: Location, problems: Problems) -> bool:
+    """Return whether `data`, a map, is really one entry of a list, because it has some of the `keys` of an entry.
+
+    If so, a problem is added.
+    """
+    found = [f'"{key}"' for key in keys if key in data]
+    if found:
+        names = f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
+        what = f"{names} {'are keys' if len(found) > 1 else 'is a key'}"
+        yaml = 'write "- " before its first key' if location.path.suffix != ".json" else "write [ before it and ] after it"
+        problems.add(location, f"{what} of an entry, but the brackets of the list are missing; {yaml}")
+    return bool(found)
+
+
 def load_file(path: Path, problems: Problems, shown: frozenset[str] | None = None) -> Any:
     """Return the content of `path`. If it cannot be used, add problems and return UNREADABLE.
 
@@ -110,7 +94,7 @@ def load_file(path: Path, problems: Problems, shown: frozenset[str] | None = Non
     except UnreadableError as error:
         problems.add(error.location, error.text)
         return UNREADABLE
-    if path.suffix == ".json" and (duplicates := list(_duplicate_keys(data))):
+    if path.suffix == ".json" and (duplicates := list(duplicate_keys(data))):
         for keys in duplicates:
             problems.add(_locate(Location(path), keys, shown), "is a duplicate key; keep one")
         return UNREADABLE
@@ -136,35 +120,6 @@ def validate(
         for details in error.errors(include_url=False):
             problems.add(_locate(at, details["loc"], shown), _problem(details, keys, secret=shown is not None))
     return None
-
-
-def read(path: Path, shown: frozenset[str] | None = None) -> Any:
-    """Return the content of a `.json`, `.yaml` or `.yml` file as plain Python data. Raises UnreadableError.
-
-    If `shown` is given, only keys in it are shown in an error.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise UnreadableError(path, f"not found{where}; create it or correct the path") from None
-    except IsADirectoryError:
-        raise UnreadableError(
-            path,
-            "is a directory, not a file; `docker run -v` makes one where the file is missing on the host: "
-            "remove the directory there and put the file in its place",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UnreadableError(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UnreadableError(
-            path, f"cannot be read: {error.strerror}; user {os.getuid()}, who runs this, must be allowed to"
-        ) from None
-    if not text.strip():
-        raise UnreadableError(path, "is empty; an empty list is written []")
-    if path.suffix not in {f".{suffix}" for suffix in SUFFIXES}:
-        raise UnreadableError(path, "is neither .json nor .yaml nor .yml; rename it")
-    return _json(path, text) if path.suffix == ".json" else _yaml(path, text, shown)
 
 
 def _step(key: str | int) -> str:
@@ -206,73 +161,3 @@ def _wrong_type(wanted: str, found: object) -> str:
 
 def _type_name(value: object) -> str:
     return _TYPES.get(type(value), "something else")
-
-
-def _duplicate_keys(data: object, *keys: str | int) -> Iterator[tuple[str | int, ...]]:
-    """Yield the paths of all duplicate keys in JSON objects."""
-    if isinstance(data, _ObjectWithDuplicates):
-        yield from ((*keys, key) for key in data.duplicates)
-    if isinstance(data, dict):
-        children: Iterable[tuple[str | int, object]] = data.items()
-    else:
-        children = enumerate(data) if isinstance(data, list) else ()
-    for key, child in children:
-        yield from _duplicate_keys(child, *keys, key)
-
-
-def _json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        where = f"{path}: line {error.lineno}, column {error.colno}"
-        raise UnreadableError(where, _json_problem(text, error)) from None
-    except (RecursionError, ValueError):
-        raise UnreadableError(path, "is nested too deeply or holds a number too long to read") from None
-
-
-def _json_problem(text: str, error: json.JSONDecodeError) -> str:
-    """Return what is wrong and how to fix it, for the usual slips. It never quotes a letter or digit of the text."""
-    found, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
-    problem = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
-    if unicodedata.east_asian_width(found or " ") in {"F", "W"} and not found.isalnum():
-        return f"found the full-width {found!r}; write it half-width"
-    if found in tuple("\u201c\u201d\u2018\u2019"):
-        return 'found a curly quote; write "'
-    if text[error.pos :].startswith(("//", "/*", "#")):
-        return "found a comment, which JSON does not have; remove it, or write YAML into a .yaml file"
-    if before == "," and found in {"]", "}"}:
-        return f"found a comma before {found!r}; remove it"
-    if error.pos == 0 and found == "-":
-        return "found YAML; give the file a name in .yaml"
-    return f"{problem}; correct the JSON there"
-
-
-def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
-    from ruamel.yaml import YAML  # noqa: PLC0415 (only YAML files pay for it)
-    from ruamel.yaml.constructor import DuplicateKeyError  # noqa: PLC0415
-    from ruamel.yaml.error import MarkedYAMLError  # noqa: PLC0415
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote the text
-            return YAML(typ="safe", pure=True).load(text)
-    except DuplicateKeyError as error:
-        # ruamel's own words quote both values.
-        key = re.search(r'duplicate key "(.*?)" with value', error.problem or "", re.DOTALL)
-        what = f"duplicate key {key[1]}" if key and (shown is None or key[1] in shown) else "duplicate key"
-        raise UnreadableError(path, f"{_line(error)}{what}; keep one") from None
-    except MarkedYAMLError as error:
-        # What ruamel quotes may be a piece of a password (`password: *secret` is an alias to YAML): signs only.
-        problem = error.problem or "cannot be read"
-        if error.problem_mark and "\t" in problem:
-            raise UnreadableError(path, f"{_line(error)}found a tab; indent with spaces") from None
-        if set("'\"") & set(re.sub(r"'(\W|<[a-z ]+>)'", "", problem)):
-            problem = re.split("['\"]", problem)[0] + "..."
-        raise UnreadableError(path, f"{_line(error)}{problem}; correct the YAML there") from None
-    except Exception:  # ruamel lets out KeyError, RecursionError and others, with pieces of the text
-        raise UnreadableError(path, "is not YAML that can be read; check it with a YAML linter") from None
-
-
-def _line(error: "MarkedYAMLError") -> str:
-    mark = error.problem_mark
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -107,6 +107,8 @@ def validate_images(data: Any, location: Location, problems: Problems) -> tuple[
 def _entries(data: Any, location: Location, problems: Problems) -> Iterator[tuple[Location, str, str | list[str]]]:
     """Yield the valid entries of either format: the target's location, the source, the target or targets."""
     if isinstance(data, dict):
+        if files.add_missing_brackets(data, _KEYS, location, problems):
+            return
         for source, targets in (files.validate(_MAP, data, location, problems, ()) or {}).items():
             if source in ACCOUNT_KEYS:
                 text = "is a key of an account, not a source; put it where the accounts are"

@@ -26,9 +26,11 @@ class Account:
 
 @dataclass(frozen=True)
 class Accounts:
-    """All accounts, by prefix."""
+    """All accounts, by prefix. `file` is where they are written, as a list or as a map; None if there is no such file."""
 
     by_prefix: Mapping[str, Account]
+    file: str | None = None
+    is_map: bool = False
 
     def find(self, image: Reference) -> Account | None:
         """Return the account with the longest prefix that covers `image`, on path boundaries; None means anonymous access."""
@@ -41,6 +43,16 @@ class Accounts:
         """Return whether `image` may be reached without TLS, or with an unknown certificate."""
         account = self.find(image)
         return account is not None and account.insecure
+
+    def insecure_advice(self, image: Reference) -> str:
+        """Return what to write into the accounts file, so that the registry of `image` may be insecure."""
+        file = self.file or "accounts.json"
+        if account := self.find(image):
+            return f'add "insecure": true to the account of {account.prefix} in {file}'
+        if self.is_map:
+            return f'add "{image.host}": {{"insecure": true}} to {file}'
+        entry = f'{{"registry": "{image.host}", "insecure": true}}'
+        return f"add {entry} to the list in {file}" if self.file else f"write [{entry}] into {file}"
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self.by_prefix.values())

@@ -12,6 +12,7 @@ DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
 MAX_NAME = 255
 SHORTEST_PATH = 2  # crane's rule, not docker's
+DOCKER_HUB_PARTS = 2  # namespace/repository
 
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -21,6 +22,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_GLOB = re.compile(r"(?=.*[*?])[A-Za-z0-9_.*?-]+")
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@(?!sha\d+:)", re.DOTALL)
 
 
@@ -88,6 +90,11 @@ def _parse_path(text: str, host: str, path: str) -> str:
         raise ValueError(f"{text!r} has a repository of one letter, which crane does not take; give it a longer name")
     if len(host) + 1 + len(path) > MAX_NAME:
         raise ValueError(f"{text[:40]!r}... is longer than {MAX_NAME} characters")
+    if host == DOCKER_HUB and path.count("/") >= DOCKER_HUB_PARTS:
+        first = text.partition("/")[0]
+        advice = f"if {first} is a registry, write its host with a dot or a port, like {first}.example.com or {first}:443"
+        advice = "correct it" if _is_host(first) else advice
+        raise ValueError(f"{shown(text)!r} cannot be on Docker Hub, where a name has one or two parts; {advice}")
     return path
 
 
@@ -121,8 +128,17 @@ def is_tag(text: str) -> bool:
 def parse_tag(tag: str, text: str) -> str:
     """Parse the tag of `text`. Raises ValueError with a text that can follow "what: "."""
     if not is_tag(tag):
-        raise ValueError(f"{shown(text)!r} has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'")
+        advice = (
+            f"; for all tags like this, write the regular expression :/{_glob_pattern(tag)}/" if _GLOB.fullmatch(tag) else ""
+        )
+        raise ValueError(f"{shown(text)!r} has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'{advice}")
     return tag
+
+
+def _glob_pattern(glob: str) -> str:
+    """Return the regular expression of a shell pattern: `^1\\.` of `1.*`."""
+    pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in glob)
+    return f"^{pattern}$".removesuffix(".*$")
 
 
 def parse_prefix(text: str) -> str:

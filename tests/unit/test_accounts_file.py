@@ -44,7 +44,8 @@ def test_the_longest_prefix_wins_on_path_boundaries(image: str, username: str | 
 def test_both_formats_give_the_same_accounts() -> None:
     as_map, _ = validate({"quay.io/coreos": {"username": "a", "password": "b", "insecure": True}})
     as_list, _ = validate([{"registry": "quay.io/coreos", "username": "a", "password": "b", "insecure": True}])
-    assert as_map == as_list
+    assert list(as_map) == list(as_list)
+    assert (as_map.is_map, as_list.is_map, as_map.file) == (True, False, "auth.json")
     only_insecure, problems = validate({"nas.example.com:5000": {"insecure": True}})
     assert problems == []
     assert [(account.username, account.insecure) for account in only_insecure] == [(None, True)]

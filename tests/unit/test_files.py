@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imageporter.config import accounts_file, files, images_file
+from imageporter.config import accounts_file, file_formats, files, images_file
 from imageporter.system.errors import Problems
 
 LINE = "images.json: line 1, column"
@@ -46,6 +46,26 @@ def problems_in(name: str, content: str | bytes) -> list[str]:
         ("- source: a", [f"{LINE} 1: found YAML; give the file a name in .yaml"]),
         (b"\xff\xfe[]", ["images.json: is not UTF-8 text (byte 0); save it as UTF-8"]),
         ("[" * 100_000, ["images.json: is nested too deeply or holds a number too long to read"]),
+        # Python 3.13 reports the comma, older versions the bracket
+        ('[{"source": "a",}]', [f"{LINE} 16: found a comma before '}}'; remove it"]),
+        ('[{"source": "a",\n }]', [f"{LINE} 16: found a comma before '}}'; remove it"]),
+        ('[{"source": "a"}, ]', [f"{LINE} 17: found a comma before ']'; remove it"]),
+        ("[,]", [f"{LINE} 2: found a comma before ']'; remove it"]),
+        ('[{"source": "a", x}]', [f"{LINE} 18: expecting property name enclosed in double quotes; correct the JSON there"]),
+        (
+            '{"source": "a", "target": "b"}',
+            [
+                'images.json: "source" and "target" are keys of an entry, but the brackets of the list are missing; '
+                "write [ before it and ] after it"
+            ],
+        ),
+        (
+            '{"source": "a"}',
+            [
+                'images.json: "source" is a key of an entry, but the brackets of the list are missing; '
+                "write [ before it and ] after it"
+            ],
+        ),
         ("3", ["images.json: must be a list, found a number"]),
         ("null", ["images.json: must be a list, found nothing"]),
         ('["a"]', ["images.json: [0]: must be an object, found a string"]),
@@ -107,6 +127,13 @@ def test_problems_in_images_json(content: str | bytes, lines: list[str]) -> None
         ("- source: a\n  source: b\n", ["images.yaml: line 2, column 3: duplicate key source; keep one"]),
         ("- source: 1.10\n  target: a\n", ["images.yaml: [0].source: must be a string, found a number; put it in quotes"]),
         ("- source: on\n  target: a:on\n", []),
+        (
+            "source: a\ntarget: b\n",
+            [
+                'images.yaml: "source" and "target" are keys of an entry, but the brackets of the list are missing; '
+                'write "- " before its first key'
+            ],
+        ),
         ("--- []\n--- []\n", ["images.yaml: line 2, column 1: but found another document; correct the YAML there"]),
     ],
 )
@@ -118,6 +145,13 @@ def test_problems_in_images_yaml(content: str, lines: list[str]) -> None:
     ("content", "lines"),
     [
         ("3", ["accounts.json: must be a list, found a number"]),
+        (
+            '{"registry": "docker.io", "username": "me", "password": "secret"}',
+            [
+                'accounts.json: "registry", "username" and "password" are keys of an entry, but the brackets of the list are '
+                "missing; write [ before it and ] after it"
+            ],
+        ),
         (
             '[{"registry": "https://ghcr.io", "username": "", "password": ""},'
             ' {"registry": "ghcr.io", "username": 1, "pass": 2}]',
@@ -153,8 +187,8 @@ def test_files_that_cannot_be_read() -> None:
     Path("dangling.json").symlink_to("nowhere")
     texts = []
     for name in ("images.json", "gone.json", "list.txt", "dangling.json"):
-        with pytest.raises(files.UnreadableError) as caught:
-            files.read(Path(name))
+        with pytest.raises(file_formats.UnreadableError) as caught:
+            file_formats.read(Path(name))
         texts.append(str(caught.value))
     assert texts == [
         "images.json: is a directory, not a file; `docker run -v` makes one where the file is missing on the host: "

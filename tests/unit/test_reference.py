@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from imageporter.model.reference import parse, parse_host, shown
 
+TAG = "has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"
 SHA = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -50,6 +51,17 @@ def test_parse_normalises_and_prints_what_it_parses(text: str, normalised: str) 
         ("a:b:c", "'a:b:c' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
         ("a:", "'a:' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
         ("a:" + "t" * 129, "'a:" + "t" * 129 + "' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        ("a:1.*", f"'a:1.*' {TAG}; for all tags like this, write the regular expression :/^1\\./"),
+        ("a:v?-*-x", f"'a:v?-*-x' {TAG}; for all tags like this, write the regular expression :/^v.\\-.*\\-x$/"),
+        (
+            "nas/mirror/img:1",
+            "'nas/mirror/img:1' cannot be on Docker Hub, where a name has one or two parts; "
+            "if nas is a registry, write its host with a dot or a port, like nas.example.com or nas:443",
+        ),
+        (
+            "docker.io/a/b/c",
+            "'docker.io/a/b/c' cannot be on Docker Hub, where a name has one or two parts; correct it",
+        ),
         ("a@sha256:abc", "'a@sha256:abc' has a digest that is not sha256: and 64 hexadecimal digits"),
         (
             "0123456789abcdef" * 4,
@@ -126,6 +138,7 @@ def written(host: str | None, path: str, tag: str | None, digest: str | None) ->
 def test_whatever_dockers_grammar_allows_is_read_and_printed_as_it_was(
     host: str, path: str, tag: str | None, digest: str | None
 ) -> None:
+    path = path if host != "index.docker.io" else "/".join(path.split("/")[:2])
     text = written(host, path, tag, digest)
     parsed = parse(text)
     if host != "index.docker.io":
@@ -136,6 +149,7 @@ def test_whatever_dockers_grammar_allows_is_read_and_printed_as_it_was(
 
 @given(path=paths, tag=tags, digest=digests)
 def test_all_spellings_of_docker_hub_are_one(path: str, tag: str | None, digest: str | None) -> None:
+    path = "/".join(path.split("/")[:2])  # Docker Hub has no longer names
     spellings = [written("docker.io", path, tag, digest), written("index.docker.io", path, tag, digest)]
     if "/" not in path:
         spellings.append(written("docker.io/library", path, tag, digest))
