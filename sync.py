@@ -23,17 +23,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageporter.config.configuration import Parts, load_configuration
+from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import Settings, process_environ, terminal_is_dumb
-from imageporter.engine import summary
+from imageporter.engine import reporting, summary
 from imageporter.engine.sync import SyncPass
 from imageporter.model.account import Accounts
 from imageporter.model.outcome import Outcome
 from imageporter.model.rule import Rule
-from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables
+from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
 from imageporter.registry.crane import Crane, TimeLimits
 from imageporter.registry.lookup import DigestLookup
-from imageporter.store import locks, push_queue, report
+from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
 from imageporter.system import logs
 from imageporter.system.errors import Problems, error_handler
@@ -58,9 +58,10 @@ def main(argv: Sequence[str]) -> int:
         if queue_only and push_queue.is_empty(data_dir):
             return 0
         with (
+            reporting.refusal_reported(plan.settings),
             locks.hold(data_dir, shutdown, queue_only=queue_only) as private,
             open_records(data_dir) as records,
-            push_queue.open_queue(data_dir, required=queue_only) as queue,
+            push_queue.open_queue(data_dir, required=queue_only, read_only=plan.settings.dry_run) as queue,
         ):
             rules = (*plan.rules, *queue.take())
             name = summary.QUEUE_RUN if queue_only else summary.PASS
@@ -68,9 +69,8 @@ def main(argv: Sequence[str]) -> int:
             outcomes = asyncio.run(run_pass(plan, rules, private, records, shutdown, queue.settle))
             exit_code = shutdown.exit_code or summary.exit_code(outcomes)
 
-            path = data_dir / (report.QUEUE_REPORT if queue_only else report.REPORT)
-            report.write_report(path, summary.report_content(outcomes, stopwatch, exit_code))
-            summary.log_pass_done(outcomes, name, stopwatch)
+            reporting.report_pass(plan.settings, outcomes, stopwatch, exit_code)
+            summary.log_pass_done(outcomes, name, stopwatch, plan.accounts)
     return exit_code
 
 
@@ -106,7 +106,8 @@ def read(argv: Sequence[str], shutdown: Shutdown) -> Plan:
     """Read the settings and the files that they name. Raises UserError with every mistake in them."""
     problems = Problems()
     plan = read_into(argv, problems, shutdown)
-    problems.raise_if_any()
+    with reporting.refusal_reported(plan.settings):
+        problems.raise_if_any()
     return plan
 
 
@@ -114,8 +115,10 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     """Read the settings and the files that they name. Every mistake is added to `problems`."""
     settings = command_line.load_settings(argv, problems)
     logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    warn_of_misspelt_variables(settings)
     configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
     locks.prepare(settings.data_dir, problems)
+    check_ca_variables(process_environ(), problems)
     crane = find_program("crane", settings.crane, problems)
     if crane:
         check_crane(crane, problems, shutdown)

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from imageporter.engine.backoff import Backoffs, Operation, UnavailableError, pair_of
 from imageporter.engine.slots import Hosts, Slots
 from imageporter.engine.summary import log_image_retry
 from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
 from imageporter.registry.errors import ErrorKind, RegistryError
 
 T = TypeVar("T")
@@ -40,6 +41,10 @@ class IndexedImage:
         """Seconds since its first attempt."""
         return time.monotonic() - self.started if self.started else 0.0
 
+    def outcome(self, status: Status, digest: str | None = None) -> Outcome:
+        """Return the outcome of this image if it ends now."""
+        return Outcome(self.image, status, digest, attempts=self.attempts, seconds=self.seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -57,11 +62,16 @@ class Step:
 
 
 class FailedError(Exception):
-    """An image has failed for good; the text is the reason. `unavailable` is a registry that the pass has given up."""
+    """An image has failed for good; the text is the error. `host` and `reason` are those of an Outcome."""
 
-    def __init__(self, reason: str, unavailable: str | None = None) -> None:
-        self.unavailable = unavailable
-        super().__init__(reason)
+    def __init__(self, text: str, host: str | None = None, reason: str | None = None) -> None:
+        self.host = host
+        self.reason = reason
+        super().__init__(text)
+
+    def outcome(self, image: IndexedImage) -> Outcome:
+        """Return the outcome of `image`."""
+        return replace(image.outcome(Status.FAILED), error=str(self), host=self.host, reason=self.reason)
 
 
 class Attempts:
@@ -102,7 +112,7 @@ class Attempts:
                         await finish()
                     return result
             except UnavailableError as error:
-                raise FailedError(str(error), error.host) from None
+                raise FailedError(str(error), error.host, f"given up: {error}") from None
             except RegistryError as error:
                 failures += error.kind is not ErrorKind.RATE_LIMITED
                 delay = self._delay_after(error, image, step, failures, sharing or (image,))
@@ -122,9 +132,9 @@ class Attempts:
             elif error.host is not None:
                 backoff.record_success(step.operation, image)  # it has responded
             if backoff.give_up_reason is not None:
-                raise FailedError(backoff.give_up_reason, backoff.host)
+                raise FailedError(backoff.give_up_reason, backoff.host, f"given up: {backoff.give_up_reason}")
         if error.is_permanent or failures > self._retries:
-            raise FailedError(str(error))
+            raise FailedError(str(error), error.host, error.reason)
         if is_unavailable and self._backoffs.is_resting(at_fault):
             return 0
         for one in affected:

@@ -9,7 +9,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 Hosts = frozenset[str]
 
@@ -21,18 +21,28 @@ class Demand:
         self._is_resting = is_resting
         self._images: dict[object, Hosts] = {}
         self._counts: Counter[Hosts] = Counter()
+        self._emptied = asyncio.Event()
 
     def add(self, image: object, hosts: Hosts) -> None:
         """Note that `image`, which needs `hosts`, wants a slot or will want one."""
         if image not in self._images:
             self._images[image] = hosts
             self._counts[hosts] += 1
+            self._emptied.clear()
 
     def discard(self, image: object) -> None:
         """Note that `image` has its slot, or needs none."""
         hosts = self._images.pop(image, None)
         if hosts is not None:
             self._counts[hosts] -= 1
+        if not self._images:
+            self._emptied.set()
+
+    async def wait_until_empty(self, seconds: float) -> None:
+        """Wait until no image wants a slot, or will want one, for `seconds` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._emptied.wait()
 
     def has_others(self, host: str) -> bool:
         """Return whether an image wants a slot that needs neither the registry `host` nor a resting one."""

@@ -1,21 +1,24 @@
-"""The log lines of a pass, its summary, the content of report.json, and the exit code."""
+"""The log lines of a pass, its summary, and its exit code."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from loguru import logger
 
+from imageporter.model.account import Accounts
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
+from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule
-from imageporter.registry.errors import RegistryError
+from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.system import logs
 from imageporter.system.stopwatch import Stopwatch
 
 PASS = "pass"  # noqa: S105 (no password)
 QUEUE_RUN = "queue run"
+FIRST = 3  # images of a group that the summary names
+DOUBT = "the copy may fail, too, but some registries answer 401 or 403 for a repository that does not exist yet"
 # In the counts an interrupted image is a failed one, too.
 _COUNTED = (Status.COPIED, Status.SKIPPED, Status.FAILED, Status.WOULD_COPY)
 _FAILED = frozenset({Status.FAILED, Status.INTERRUPTED})
@@ -26,10 +29,10 @@ def log_pass_start(rules: Sequence[Rule], name: str, *, dry_run: bool) -> Stopwa
     note = " (DRY_RUN: nothing will be copied)" if dry_run else ""
     images = len({(image.source, image.target) for rule in rules if not rule.needs_listing for image in rule.images()})
     unlisted = sum(rule.needs_listing for rule in rules)
-    parts = [_quantity(images, "image")] if images or not unlisted else []
-    parts += [f"{_quantity(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
+    parts = [quantity(images, "image")] if images or not unlisted else []
+    parts += [f"{quantity(unlisted, 'rule')} whose tags are to be listed"] if unlisted else []
     message = f"{name} of {' and '.join(parts)}{note}"
-    logs.log_event("pass.start", message, images=images, rules=unlisted or None)
+    logs.log_event("pass.start", message, images=images, rules=unlisted or None, dry_run=dry_run or None)
     return Stopwatch()
 
 
@@ -45,6 +48,8 @@ def log_image_done(outcome: Outcome) -> None:
     message = f"{outcome.status:<10} {outcome.image}"
     if outcome.error is not None:
         logs.log_event("image.done", f"{message}: {outcome.error}", "ERROR", **outcome.row())
+    elif outcome.warning is not None:
+        logs.log_event("image.done", f"{message}: {outcome.warning}; {DOUBT}", "WARNING", **outcome.row())
     elif outcome.status is Status.INTERRUPTED:
         logs.log_event("image.done", message, "WARNING", **outcome.row())
     else:
@@ -52,23 +57,40 @@ def log_image_done(outcome: Outcome) -> None:
         logs.log_event("image.done", f"{message} ({digest}, {outcome.seconds:.2f} s)", **outcome.row())
 
 
-def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch) -> None:
-    """Log the summary: the counts, then each failure; one line for all images of a registry that was given up."""
+def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch, accounts: Accounts) -> None:
+    """Log the summary: the counts, then the failures and warnings, which were logged before, by registry and reason."""
     counts = summarize(outcomes, stopwatch)
     words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
     how = "interrupted" if "interrupted" in counts else "done"
     level = "WARNING" if counts["failed"] else "INFO"
     logs.log_event("pass.done", f"{name} {how}: {words} in {stopwatch.seconds:.1f} s", level, **counts)
-    failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
-    for outcome in failed:
-        if outcome.unavailable is None:
-            logger.error("failed: {}: {}", outcome.image, outcome.error)
-    given_up = Counter((outcome.unavailable, outcome.error) for outcome in failed if outcome.unavailable is not None)
-    for (host, error), count in given_up.items():
-        logger.error("failed: {} of {}, which was given up: {}", _quantity(count, "image"), host, error)
+    groups: dict[tuple[Status, str | None, str], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if reason := outcome.reason or outcome.error:
+            groups[outcome.status, outcome.host, reason].append(outcome)
+    for (status, host, reason), group in groups.items():
+        doubt = f"; {DOUBT}" if status is Status.WOULD_COPY else ""
+        where = f" at {host}" if host else ""
+        logger.info("{}{}: {}: {}{}: {}", status, where, quantity(len(group), "image"), reason, doubt, _first(group, host))
+    refusing = {host for _, host, reason in groups if host and ErrorKind.UNAUTHORIZED.value in reason}
+    if accounts.file is None and refusing:
+        message = "no accounts file was found, and anonymous access is refused: {}; write the account into accounts.json"
+        logger.warning(message, ", ".join(sorted(refusing)))
     if interrupted := counts.get("interrupted"):
-        message = "interrupted: {} of the {} images were not finished; the next pass continues with them"
-        logger.warning(message, interrupted, len(outcomes))
+        message = "interrupted: {} of {} not finished; the next pass continues with them"
+        logger.warning(message, interrupted, quantity(len(outcomes), "image"))
+
+
+def _first(outcomes: Sequence[Outcome], host: str | None) -> str:
+    """Return the first images of `outcomes`, each as its reference at the registry `host`."""
+    references = [str(_at_host(outcome.image, host)) for outcome in outcomes[:FIRST]]
+    more = [f"and {len(outcomes) - FIRST} more"] if len(outcomes) > FIRST else []
+    return ", ".join(references + more)
+
+
+def _at_host(image: Image, host: str | None) -> Image | Reference:
+    references = [one for one in (image.source, image.target) if one.host == host]
+    return references[0] if len(references) == 1 else image
 
 
 def summarize(outcomes: Sequence[Outcome], stopwatch: Stopwatch) -> dict[str, Any]:
@@ -80,23 +102,13 @@ def summarize(outcomes: Sequence[Outcome], stopwatch: Stopwatch) -> dict[str, An
     return {_key(status): counts[status] for status in _COUNTED} | part | {"seconds": round(stopwatch.seconds, 3)}
 
 
-def report_content(outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int) -> dict[str, Any]:
-    """Return the content of report.json: the summary, and one row per image."""
-    return {
-        "started": stopwatch.started.isoformat(timespec="seconds"),
-        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "exit_code": exit_code,
-        **summarize(outcomes, stopwatch),
-        "images": [outcome.row() for outcome in outcomes],
-    }
-
-
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """Return 0 if no image failed, else 1."""
     return int(any(outcome.status in _FAILED for outcome in outcomes))
 
 
-def _quantity(number: int, what: str) -> str:
+def quantity(number: int, what: str) -> str:
+    """Return `3 images`, or `1 image`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from imageporter.config.settings import Settings
+from imageporter.engine import expansion
 from imageporter.engine.backoff import Backoffs, Operation
 from imageporter.engine.progress import Progress
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
@@ -19,9 +20,9 @@ from imageporter.engine.summary import log_image_done
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
-from imageporter.model.rule import Rule, expand
+from imageporter.model.rule import Rule
 from imageporter.registry.crane import Crane
-from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
 from imageporter.registry.lookup import DigestLookup
 from imageporter.store.records import Records
 from imageporter.system import logs
@@ -101,31 +102,16 @@ class SyncPass:
                 if not index % TASKS_AT_ONCE:
                     await asyncio.sleep(0)  # the first requests need not wait for the last task
 
-    # Expanding rules to images
-
     async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
-        """Return the images of the rules. Each repository is listed once, however many rules need its tags."""
-        repositories = {rule.source.repository: rule.as_image for rule in reversed(rules) if rule.needs_listing}
+        """Return the images of `rules`, and report those that have failed already."""
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
-        listings = [
-            IndexedImage(image, index, frozenset({image.source.host}))
-            for index, image in enumerate(reversed(repositories.values()))
-        ]
-        await self._run_all(lambda image: self._list_tags(image, listed), listings)
-        expanded: list[Image | Outcome] = []
 
-        def list_tags(rule: Rule) -> tuple[str, ...] | None:
-            tags = listed[rule.source.repository]
-            if not isinstance(tags, Outcome):
-                return tags
-            expanded.append(replace(tags, image=rule.as_image))
-            return None
+        async def list_tags(repository: IndexedImage) -> None:
+            tags = await expansion.list_tags(repository, self._crane, self._attempts, self._lookup_slots)
+            listed[repository.image.source] = tags
 
-        def refuse(image: Image, reason: str) -> None:
-            expanded.append(Outcome(image, Status.FAILED, error=reason))
-
-        for image in expand(rules, list_tags, refuse):
-            expanded.append(image)  # noqa: PERF402 (the other two append as well)
+        await self._run_all(list_tags, expansion.repositories_to_list(rules))
+        expanded = expansion.expand_rules(rules, listed)
         self._outcomes = [one if isinstance(one, Outcome) else Outcome(one, Status.INTERRUPTED) for one in expanded]
         self._progress.total = len(expanded)
         images_of = Counter(one.source for one in expanded if isinstance(one, Image))
@@ -144,25 +130,6 @@ class SyncPass:
             self._copy_demand.add(indexed, indexed.copy_hosts)
         return images
 
-    async def _list_tags(self, image: IndexedImage, listed: "dict[Reference, tuple[str, ...] | Outcome]") -> None:
-        """List the tags of the repository `image.source` into `listed`, or how that failed."""
-        repository = image.image.source
-        step = Step(Operation.LOOKUP, image.hosts, self._lookup_slots)
-        try:
-            listed[repository] = await self._attempts.run(image, step, lambda: self._crane.list_tags(repository))
-        except FailedError as error:
-            listed[repository] = Outcome(
-                image.image,
-                Status.FAILED,
-                error=str(error),
-                attempts=image.attempts,
-                seconds=image.seconds,
-                unavailable=error.unavailable,
-            )
-        except Exception as error:
-            logs.log_bug(error)
-            listed[repository] = Outcome(image.image, Status.FAILED, error=f"unexpected {type(error).__name__}")
-
     # One image, from top to bottom
 
     async def _sync(self, image: IndexedImage) -> None:
@@ -170,28 +137,29 @@ class SyncPass:
         try:
             await self._make_equal(image)
         except FailedError as error:
-            self._settle(image, Status.FAILED, error=str(error), unavailable=error.unavailable)
+            self._settle(image, error.outcome(image))
         except asyncio.CancelledError:
-            self._settle(image, Status.INTERRUPTED)
+            self._settle(image, image.outcome(Status.INTERRUPTED))
             raise
         except Exception as error:  # one image never stops another, even if the bug is ours
             logs.log_bug(error)
-            self._settle(image, Status.FAILED, error=f"unexpected {type(error).__name__}")
+            self._settle(image, FailedError(f"unexpected {type(error).__name__}").outcome(image))
 
     async def _make_equal(self, image: IndexedImage) -> None:
         """Look up, compare, copy, verify, record. Raises FailedError."""
         source, target = image.image.source, image.image.target
         digest = source.digest or await self._source_digest(image)
         if self._records.is_fresh(image.image, digest, self._settings.trust_records):
-            self._settle(image, Status.SKIPPED, digest)
+            self._settle(image, image.outcome(Status.SKIPPED, digest))
             return
         step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
-        if digest == await self._attempts.run(image, step, lambda: self._target_digest(target)):
+        found = await self._attempts.run(image, step, lambda: self._target_digest(target))
+        if found == digest:
             self._records.record_verified(image.image, digest)
-            self._settle(image, Status.SKIPPED, digest)
+            self._settle(image, image.outcome(Status.SKIPPED, digest))
             return
         if self._settings.dry_run:
-            self._settle(image, Status.WOULD_COPY, digest)
+            self._settle(image, _would_copy(image, digest, found))
             return
         self._lookup_demand.discard(image)
         self._lookup_slots.grant()
@@ -227,8 +195,8 @@ class SyncPass:
         shared.set_result(digest)
         return digest
 
-    async def _target_digest(self, target: Reference) -> str | None:
-        """Return the digest of the target; None if the registry does not say, because the copy will settle it.
+    async def _target_digest(self, target: Reference) -> str | RegistryError:
+        """Return the digest of the target; the error if the registry does not say, because the copy will settle it.
 
         Registries return 401, 403 or 404 for a repository that does not exist yet. A registry that does not respond would not
         accept a copy either, so its error is raised.
@@ -236,9 +204,9 @@ class SyncPass:
         try:
             return await self._look_up("target", target, frozenset({target.host}))
         except RegistryError as error:
-            if error.is_outage or error.kind is ErrorKind.RATE_LIMITED:
+            if error.concerns_registry:
                 raise
-            return None
+            return error
 
     async def _look_up(self, subject: str, reference: Reference, hosts: Hosts) -> str:
         # A registry that is about to be given up is described in crane's words.
@@ -266,20 +234,13 @@ class SyncPass:
             raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
 
     async def _finish_copy(self, image: IndexedImage, digest: str) -> None:
-        """Report the copy, and keep its slot for SLEEP_TIME."""
-        self._settle(image, Status.COPIED, digest)
-        await asyncio.sleep(self._settings.sleep_time)
+        """Report the copy, and keep its slot for SLEEP_TIME, or until no other image may need a copy."""
+        self._settle(image, image.outcome(Status.COPIED, digest))
+        await self._copy_demand.wait_until_empty(self._settings.sleep_time)
 
     # Outcomes
 
-    def _settle(
-        self,
-        image: IndexedImage,
-        status: Status,
-        digest: str | None = None,
-        error: str | None = None,
-        unavailable: str | None = None,
-    ) -> None:
+    def _settle(self, image: IndexedImage, outcome: Outcome) -> None:
         """Set and report the outcome of `image`, unless it has one already."""
         if self._outcomes[image.index].status is not Status.INTERRUPTED:
             return
@@ -287,12 +248,19 @@ class SyncPass:
             demand.discard(image)
         self._lookup_slots.grant()
         self._copy_slots.grant()
-        outcome = Outcome(image.image, status, digest, error, image.attempts, image.seconds, unavailable)
         self._outcomes[image.index] = outcome
-        if status is not Status.INTERRUPTED or image.attempts:
+        if outcome.status is not Status.INTERRUPTED or image.attempts:
             self._report(outcome)
 
     def _report(self, outcome: Outcome) -> None:
         self._progress.count(outcome)
         self._on_outcome(outcome)
         log_image_done(outcome)
+
+
+def _would_copy(image: IndexedImage, digest: str, found: str | RegistryError) -> Outcome:
+    """Return the outcome of a dry run for an image whose target is `found`, and not `digest`."""
+    outcome = image.outcome(Status.WOULD_COPY, digest)
+    if isinstance(found, RegistryError) and found.kind in REFUSED:
+        return replace(outcome, warning=str(found), host=found.host, reason=found.reason)
+    return outcome

@@ -21,7 +21,8 @@ class Status(StrEnum):
 class Outcome:
     """How one image ended: after how many attempts and seconds, and with which digest or error.
 
-    `unavailable` is the registry (a host) that the pass gave up on, if that is why the image failed.
+    A `warning` is why a dry run doubts that the image would be copied. `host` is the registry at fault, if it is known, and
+    `reason` is the error or the warning without what only concerns this image.
     """
 
     image: Image
@@ -30,7 +31,9 @@ class Outcome:
     error: str | None = None
     attempts: int = 0
     seconds: float = 0.0
-    unavailable: str | None = None
+    warning: str | None = None
+    host: str | None = None
+    reason: str | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the keys that log lines and report.json share."""
@@ -44,4 +47,4 @@ class Outcome:
             "error": error,
             "attempt": self.attempts,
             "seconds": round(self.seconds, 3),
-        }
+        } | ({"warning": self.warning} if self.warning else {})

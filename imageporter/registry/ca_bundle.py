@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from imageporter.system.errors import Problems
+
 # Go's (crypto/x509, root_linux.go): the first file that can be read, and every directory.
 FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -23,6 +25,7 @@ FILES = (
 )
 DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 
+_PEM_ADVICE = "it needs PEM text, which begins with -----BEGIN CERTIFICATE-----"
 _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
 
 
@@ -39,6 +42,26 @@ def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
     bundle = private / "ca-bundle.pem"
     bundle.write_bytes(b"\n".join(unique) + b"\n")
     return bundle
+
+
+def check_ca_variables(environ: Mapping[str, str], problems: Problems) -> None:
+    """Add a problem if SSL_CERT_FILE or SSL_CERT_DIR is set, and cannot be read or contains no certificate."""
+    if sys.platform != "linux":  # Go reads neither elsewhere
+        return
+    if path := environ.get("SSL_CERT_FILE"):
+        try:
+            if not _CERTIFICATE.search(Path(path).read_bytes()):
+                problems.add("SSL_CERT_FILE", f"{path!r} contains no certificate; {_PEM_ADVICE}")
+        except OSError as error:
+            problems.add("SSL_CERT_FILE", f"{path!r} cannot be read: {error.strerror}; correct the path, or mount the file")
+    if directories := environ.get("SSL_CERT_DIR"):
+        for directory in directories.split(":"):
+            try:
+                if not any(map(_CERTIFICATE.search, _readable(Path(directory).iterdir()))):
+                    problems.add("SSL_CERT_DIR", f"{directory!r} contains no certificate; {_PEM_ADVICE}")
+            except OSError as error:
+                text = f"{directory!r} cannot be read: {error.strerror}; correct the path, or mount the directory"
+                problems.add("SSL_CERT_DIR", text)
 
 
 def ca_variables(bundle: Path | None) -> dict[str, str]:

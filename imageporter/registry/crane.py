@@ -10,9 +10,8 @@ import shlex
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,22 @@ from loguru import logger
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
+from imageporter.registry.crane_process import Call, Limit, bound, end
 from imageporter.registry.credentials import CraneCredentials, registry_of
-from imageporter.registry.errors import LONGEST_DETAIL, ErrorKind, RegistryError, process_limit_advice
+from imageporter.registry.errors import (
+    INSECURE,
+    LONGEST_DETAIL,
+    REFUSED,
+    ErrorKind,
+    RegistryError,
+    insecure_advice,
+    process_limit_advice,
+)
 from imageporter.registry.redaction import SecretMasker
 from imageporter.system.errors import UserError
 from imageporter.system.plain_log import to_plain_line
-from imageporter.system.processes import bytes_transferred, kill_with_parent, signal_group
+from imageporter.system.processes import kill_with_parent
 
-KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL
-STALL_CHECKS = 8  # per STALL_TIMEOUT
 # These would override DOCKER_CONFIG.
 FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 # Go's HTTP/2 puts all layers on one connection, of which Go's servers accept 1 MiB per round trip: at 30 ms a big image
@@ -45,32 +51,6 @@ class TimeLimits:
     copy: float
     probe: float
     stall: float
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """A call is killed after `seconds`, and an error names the limit by `text`: `60 seconds (PROBE_TIMEOUT)`.
-
-    It is also killed if it reads and writes nothing for `stall` seconds.
-    """
-
-    seconds: float
-    text: str
-    stall: float | None = None
-
-
-class _Call:
-    """A crane process: started by a thread, bounded and killed by the event loop. `pid` is 0 while it does not run."""
-
-    def __init__(self) -> None:
-        self.pid = 0
-        self.must_end = False
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send `number` to the process group; if it does not run yet, its thread will kill it."""
-        self.must_end = True
-        if self.pid:
-            signal_group(self.pid, number)
 
 
 class Crane:
@@ -91,10 +71,11 @@ class Crane:
     ) -> None:
         self._private = private
         self._accounts = accounts
-        self._probe_limit = _Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)")
-        self._copy_limit = _Limit(limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall)
+        self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)")
+        self._copy_limit = Limit(limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall)
         self._credentials = CraneCredentials(private, accounts)
         self._masker = SecretMasker()
+        self._rejected: dict[tuple[str, bool], RegistryError] = {}  # (host, insecure): a thousand images need one crane
         self._environ = {name: value for name, value in environ.items() if name not in FOREIGN_CREDENTIALS}
         self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
         options: dict[str, Any] = {"_preexec_fn": kill_with_parent(os.getpid()), "_new_group": True}
@@ -185,28 +166,35 @@ class Crane:
 
     async def _run_for(self, subject: str, image: Reference, command: tuple[str, ...], seconds: float | None = None) -> str:
         """Run crane for one image, with its account and security; an error names its registry."""
-        flag = _insecure_flag(self._accounts.is_insecure(image))
+        is_insecure = self._accounts.is_insecure(image)
+        if known := self._rejected.get((image.host, is_insecure)):
+            raise RegistryError(subject, known.kind, known.detail, image.host)
         directory = self._credentials.directory(image)
         limit = self._probe_limit if seconds is None else replace(self._probe_limit, seconds=seconds)
         try:
-            return await self._run(subject, (*flag, *command), directory, limit)
+            return await self._run(subject, (*_insecure_flag(is_insecure), *command), directory, limit)
         except RegistryError as error:
-            raise self._explain(error, subject, image) from None
+            explained = self._explain(error, subject, image)
+            if explained.kind in INSECURE and f'//{registry_of(image)}/v2/"' in error.detail:
+                self._rejected[image.host, is_insecure] = explained
+            raise explained from None
 
     def _explain(self, error: RegistryError, subject: str, image: Reference) -> RegistryError:
-        """Return `error` as an error of `image`, with the account that was refused."""
-        detail = error.detail
-        if error.kind in {ErrorKind.UNAUTHORIZED, ErrorKind.DENIED}:
-            account = self._accounts.find(image)
-            detail += f" (as {account.username})" if account and account.username else f" (no account for {image.host})"
-        return RegistryError(subject, error.kind, detail, image.host, status=error.status)
+        """Return `error` as an error of `image`, with the account that was refused, or what to do."""
+        detail, account = error.detail, None
+        if error.kind in REFUSED:
+            found = self._accounts.find(image)
+            account = f"as {found.username}" if found and found.username else f"no account for {image.host}"
+        elif error.kind in INSECURE:
+            detail += f"; {insecure_advice(error)}{self._accounts.insecure_advice(image)}"
+        return RegistryError(subject, error.kind, detail, image.host, status=error.status, account=account)
 
     async def _run(
-        self, subject: str, command: tuple[str, ...], directory: Path, limit: _Limit, stdin: str | None = None
+        self, subject: str, command: tuple[str, ...], directory: Path, limit: Limit, stdin: str | None = None
     ) -> str:
         """Run crane with the credentials in `directory`, and return its stdout (of a copy: nothing)."""
         logger.debug("+ crane {}", shlex.join(command))
-        call = _Call()
+        call = Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
         streams = {"_in": self._null if stdin is None else stdin} | ({"_out": self._null} if limit.stall else {})
         try:
@@ -216,9 +204,9 @@ class Crane:
             raise RegistryError(subject, ErrorKind.OTHER, process_limit_advice(str(error)) or str(error)) from None
         process = asyncio.wrap_future(started)
         try:
-            overrun = await _bound(process, call, limit)
+            overrun = await bound(process, call, limit)
         except asyncio.CancelledError:
-            await _end(started, process, call)
+            await end(started, process, call)
             raise
         exit_code, stdout, stderr = await process
         if not exit_code:
@@ -228,7 +216,7 @@ class Crane:
         raise self._redact(RegistryError.from_crane_stderr(subject, stderr, exit_code))
 
     def _execute(
-        self, call: _Call, command: tuple[str, ...], environ: dict[str, str], streams: Mapping[str, Any]
+        self, call: Call, command: tuple[str, ...], environ: dict[str, str], streams: Mapping[str, Any]
     ) -> tuple[int, str, str]:
         """Run crane in this thread; return its exit code, stdout and stderr."""
         try:
@@ -255,38 +243,6 @@ class Crane:
         """Wait for the threads, whose processes have ended."""
         self._threads.shutdown(cancel_futures=True)
         self._null.close()
-
-
-async def _bound(process: "asyncio.Future[Any]", call: _Call, limit: _Limit) -> str | None:
-    """Wait for `process`. Kill it at the limit, and return what went wrong; None if it ended by itself."""
-    deadline = time.monotonic() + limit.seconds
-    interval = limit.stall / STALL_CHECKS if limit.stall else limit.seconds
-    last, since = None, time.monotonic()
-    while True:
-        await asyncio.wait({process}, timeout=min(deadline - time.monotonic(), interval))
-        if process.done():
-            return None
-        now = time.monotonic()
-        if now >= deadline:
-            call.signal(signal.SIGKILL)
-            return f"no end after {limit.text}"
-        transferred = bytes_transferred(call.pid) if limit.stall and call.pid else None
-        if transferred is None or transferred != last:
-            last, since = transferred, now
-        elif limit.stall and now - since >= limit.stall:
-            call.signal(signal.SIGKILL)
-            return f"no byte read or written for {limit.stall:g} seconds (STALL_TIMEOUT)"
-
-
-async def _end(started: "Future[Any]", process: "asyncio.Future[Any]", call: _Call) -> None:
-    """Terminate a process whose call was cancelled; kill it KILL_AFTER seconds later."""
-    if started.cancel():  # no thread was free to start it
-        return
-    call.signal(signal.SIGTERM)
-    _, pending = await asyncio.wait({process}, timeout=KILL_AFTER)
-    if pending:
-        call.signal(signal.SIGKILL)
-        await asyncio.wait({process})
 
 
 def _insecure_flag(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001

@@ -15,11 +15,16 @@ class ErrorKind(Enum):
     DENIED = "denied"
     RATE_LIMITED = "too many requests"
     TIMED_OUT = "timed out"
+    WITHOUT_TLS = "without TLS"
+    NOT_TRUSTED = "not trusted"
     UNREACHABLE = "unreachable"
     OTHER = "failed"
 
 
-PERMANENT = frozenset({ErrorKind.NOT_FOUND, ErrorKind.UNAUTHORIZED, ErrorKind.DENIED})
+# The registry has to be set up first: it has no TLS, or a certificate that nobody here vouches for.
+INSECURE = frozenset({ErrorKind.WITHOUT_TLS, ErrorKind.NOT_TRUSTED})
+REFUSED = frozenset({ErrorKind.UNAUTHORIZED, ErrorKind.DENIED})
+PERMANENT = frozenset({ErrorKind.NOT_FOUND}) | REFUSED | INSECURE
 SERVER_ERRORS = range(500, 600)
 
 _KIND_OF_STATUS = {
@@ -34,9 +39,12 @@ _ATTEMPT = re.compile(r"; (?=[A-Z][A-Za-z]+ \"?https?://)")
 _SPEAKS_HTTPS = re.compile(r": x509: |https://\S+: unexpected status code")
 # The connection failed: Go's wording for the name, the connection and the certificate.
 _NO_RESPONSE = re.compile(
-    r": dial |: tls: |: x509: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset|to HTTPS client"
+    r": dial |: tls: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset"
     r"|handshake timeout|: i/o timeout|broken pipe|timeout awaiting response headers"
 )
+_WITHOUT_TLS = "server gave HTTP response to HTTPS client"
+_CERTIFICATE = ": x509: "
+_URL_PATH = re.compile(r'(https?://[^/\s"]+)/[^\s"]*?(:?)(?=[\s"]|$)')
 # In crane's errors a code follows ": "; in a URL (a tag may be named DENIED) it does not.
 _CODE = re.compile(r"(?:^|: )(TOOMANYREQUESTS|UNAUTHORIZED|DENIED|MANIFEST_UNKNOWN|NAME_UNKNOWN)\b")
 _KIND_OF_CODE = {
@@ -55,10 +63,10 @@ class RegistryError(Exception):
 
     `subject` is what failed (`source`, `target`, `copy`, `login`) and `detail` the registry's or crane's text. `host` is
     the registry at fault, or None if crane does not name it. `status` is the HTTP status, if there was a response, and
-    `retry_after` the registry's `Retry-After` in seconds.
+    `retry_after` the registry's `Retry-After` in seconds. `account` is the account that was refused: `as alice`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (three of them by name)
         self,
         subject: str,
         kind: ErrorKind,
@@ -67,6 +75,7 @@ class RegistryError(Exception):
         *,
         status: int | None = None,
         retry_after: float | None = None,
+        account: str | None = None,
     ) -> None:
         self.subject = subject
         self.kind = kind
@@ -74,7 +83,9 @@ class RegistryError(Exception):
         self.host = host
         self.status = status
         self.retry_after = retry_after
-        super().__init__(f"{subject} {kind.value}: {detail}")
+        self.account = account
+        self._suffix = f" ({account})" if account else ""
+        super().__init__(f"{subject} {kind.value}: {detail}{self._suffix}")
 
     @classmethod
     def from_response(cls, subject: str, request: str, host: str, status: int, retry_after: float | None = None) -> Self:
@@ -92,7 +103,8 @@ class RegistryError(Exception):
         attempts = _ATTEMPT.split(detail)
         attempt = next((one for one in attempts if _SPEAKS_HTTPS.search(one)), attempts[-1])
         status = _STATUS.search(attempt)
-        return cls(subject, _kind_of(attempt, status), detail, status=int(status[1]) if status else None)
+        kind = _kind_of(attempt, status)
+        return cls(subject, kind, attempt if kind in INSECURE else detail, status=int(status[1]) if status else None)
 
     @property
     def is_permanent(self) -> bool:
@@ -100,9 +112,30 @@ class RegistryError(Exception):
         return self.kind in PERMANENT
 
     @property
+    def reason(self) -> str:
+        """The error without what only concerns one image, so that equal reasons can be counted."""
+        if self.is_permanent:
+            return f"{self.subject} {self.kind.value}{self._suffix}"
+        return _URL_PATH.sub(r"\1\2", str(self))
+
+    @property
+    def concerns_registry(self) -> bool:
+        """Whether the registry, and not the image, is the cause: a copy would fail as well."""
+        return self.is_outage or self.kind is ErrorKind.RATE_LIMITED or self.kind in INSECURE
+
+    @property
     def is_outage(self) -> bool:
         """Whether the registry itself is in trouble: it cannot be reached, does not respond, or answers 5xx."""
         return self.kind in {ErrorKind.UNREACHABLE, ErrorKind.TIMED_OUT} or self.status in SERVER_ERRORS
+
+
+def insecure_advice(error: RegistryError) -> str:
+    """Return what to do about an error of one of the kinds INSECURE, before the words for `"insecure": true`."""
+    if error.kind is ErrorKind.WITHOUT_TLS:
+        return "if it is meant to have no TLS, "
+    if "unknown authority" in error.detail or "self-signed" in error.detail:
+        return "set SSL_CERT_FILE to the certificate of its authority or, to trust any certificate, "
+    return "correct its certificate or its name or, to trust any certificate, "
 
 
 def process_limit_advice(text: str) -> str:
@@ -120,7 +153,12 @@ def _error_line(stderr: str) -> str:
 
 def _kind_of(attempt: str, status: "re.Match[str] | None") -> ErrorKind:
     """Return the kind of one failed attempt. A status that crane did not expect decides, since a body may say anything."""
-    if _NO_RESPONSE.search(attempt[: status.start()] if status else attempt):
+    before = attempt[: status.start()] if status else attempt
+    if _WITHOUT_TLS in before:
+        return ErrorKind.WITHOUT_TLS
+    if _CERTIFICATE in before:
+        return ErrorKind.NOT_TRUSTED
+    if _NO_RESPONSE.search(before):
         return ErrorKind.UNREACHABLE
     if status:
         return _KIND_OF_STATUS.get(int(status[1]), ErrorKind.OTHER)

@@ -39,7 +39,7 @@ class Database:
         """
         path = data_dir / self.file
         # Without the lock, two processes could both find the damage, and the second would move the new file aside.
-        with _file_lock(data_dir):
+        with directory_lock(data_dir):
             try:
                 return self._open(path)
             except DATABASE_ERRORS as error:
@@ -93,8 +93,8 @@ def _verify(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _file_lock(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `folder`. Raises BlockingIOError if another process keeps it for BUSY_SECONDS."""
+def directory_lock(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the directory `folder`. Raises BlockingIOError if it is not free within BUSY_SECONDS."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + BUSY_SECONDS

@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -44,13 +45,22 @@ def prepare(data_dir: Path, problems: Problems) -> None:
 
 
 def _cannot_be_written(data_dir: Path, name: str, error: OSError) -> str:
+    directory, user = data_dir.absolute(), os.getuid()
+    if error.errno == errno.EROFS:
+        volume = f"mount a volume there (docker run -v imageporter-data:{directory})"
+        return f"{str(data_dir)!r} is on a read-only file system; {volume}, or name another directory"
     if isinstance(error, PermissionError):
         with suppress(OSError):
-            owner, user = (data_dir / name).stat().st_uid, os.getuid()
-            if owner != user:
-                belongs = f"{data_dir / name} belongs to user {owner}, and this is user {user}"
-                return f"{belongs}; correct the owner of all that is there, or run as that user"
-    return f"{str(data_dir)!r} cannot be written in: {error.strerror}; correct its owner, or name another directory"
+            if not directory.exists():
+                command = f"install -d -o {user} {shlex.quote(str(directory))}"
+                return f"user {user} cannot create {str(data_dir)!r}; run `{command}` as root, or name another directory"
+        for path in (data_dir / name, data_dir):
+            with suppress(OSError):
+                if (owner := path.stat().st_uid) != user:
+                    command = f"chown -R {user} {shlex.quote(str(directory))}"
+                    belongs = f"'{path}' belongs to user {owner}, and this is user {user}"
+                    return f"{belongs}; run `{command}` as root (on the host, if it is mounted), or run this as user {owner}"
+    return f"{str(data_dir)!r} cannot be written in: {error.strerror}; correct its permissions, or name another directory"
 
 
 def has_temporary_directory() -> bool:

@@ -74,14 +74,15 @@ class PushQueue:
     """The queue in `data_dir`. Threads and processes may share it.
 
     If the file is removed or replaced, it is opened again. Without a connection (no webhook was ever received) the queue is
-    empty.
+    empty. If it is `read_only`, `settle` does nothing.
     """
 
-    def __init__(self, data_dir: Path, connection: sqlite3.Connection | None) -> None:
+    def __init__(self, data_dir: Path, connection: sqlite3.Connection | None, *, read_only: bool = False) -> None:
         self._data_dir = data_dir
         self._connection = connection
         self._inode = self._current_inode()
         self._lock = threading.Lock()
+        self._read_only = read_only
         self._taken: dict[tuple[str, str], int] = {}  # (source, target): push
 
     def put(self, images: Iterable[Image], limit: int) -> PutResult:
@@ -134,7 +135,7 @@ class PushQueue:
         """
         pair = (str(outcome.image.source), str(outcome.image.target))
         push = self._taken.get(pair)
-        if push is None or outcome.status in _UNFINISHED:
+        if push is None or self._read_only or outcome.status in _UNFINISHED:
             return
         key = (*reversed(pair), push)
         try:
@@ -205,8 +206,8 @@ class PushQueue:
 
 
 @contextmanager
-def open_queue(data_dir: Path, *, required: bool) -> Iterator[PushQueue]:
-    """Open the queue of `data_dir`.
+def open_queue(data_dir: Path, *, required: bool, read_only: bool = False) -> Iterator[PushQueue]:
+    """Open the queue of `data_dir`. A dry run opens it `read_only`.
 
     If it is not `required`, no file is created, and a file that cannot be used is only logged. If it is `required`, this
     raises UserError.
@@ -221,7 +222,7 @@ def open_queue(data_dir: Path, *, required: bool) -> Iterator[PushQueue]:
             if required:
                 raise UserError([f"DATA_DIR: {message}"]) from None
             logger.error("{}; the queued images stay queued", message)
-    with closing(PushQueue(data_dir, connection)) as queue:
+    with closing(PushQueue(data_dir, connection, read_only=read_only)) as queue:
         yield queue
 
 

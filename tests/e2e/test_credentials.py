@@ -149,9 +149,36 @@ def push_plainly(registry: Registry, name: str) -> str:
 def test_plain_http_for_the_registry_that_is_named_alone(user: User, plain: Registry, target: Registry) -> None:
     digest = push_plainly(plain, "app:1")
     user.images((f"{plain}/app:1", f"{target}/app:1"))
-    run = user.sync()
+    crane, notes = user.noting_crane()
+    what = f'without TLS: Get "https://{plain}/v2/": http: server gave HTTP response to HTTPS client'
+    what += "; if it is meant to have no TLS, "
+    for accounts, advice in (
+        (None, f'write [{{"registry": "{plain}", "insecure": true}}] into accounts.json'),
+        ([], f'add {{"registry": "{plain}", "insecure": true}} to the list in accounts.json'),
+        ({"x.io": {"insecure": True}}, f'add "{plain}": {{"insecure": true}} to accounts.json'),
+        (
+            {str(plain): {"username": "a", "password": "b"}},
+            f'add "insecure": true to the account of {plain} in accounts.json',
+        ),
+    ):
+        if accounts is not None:
+            user.write("accounts.json", accounts)
+        run = user.sync(RETRIES="2", CRANE=crane)
+        assert run.code == 1
+        assert run.events("image.done")[0]["error"] == f"source {what}{advice}"
+        assert run.events("image.retry") == run.events("registry.paused") == []
+    # it responds, so it is no outage: every image fails at once, and one crane is enough for all of them
+    user.images(*((f"{target}/app:{number}", f"{plain}/app:{number}") for number in range(50)))
+    target.push("app:0")
+    for number in range(1, 50):
+        target.crane("tag", f"{target}/app:0", str(number))
+    notes.unlink()
+    run = user.sync(RETRIES="2", CRANE=crane)
     assert run.code == 1
-    assert "server gave HTTP response to HTTPS client" in run.events("image.done")[0]["error"]
+    assert {row["error"] for row in run.events("image.done")} == {f"target {what}{advice}"}
+    assert len([line for line in notes.read_text().splitlines() if f"digest {plain}" in line]) <= 32
+    assert not [line for line in notes.read_text().splitlines() if line.startswith("copy")]
+    user.images((f"{plain}/app:1", f"{target}/app:1"))
 
     user.write("accounts.json", {str(plain): {"insecure": True}})
     assert user.sync().code == 0
@@ -169,9 +196,14 @@ def test_a_secure_side_with_a_bad_certificate_still_fails(user: User, plain: Reg
     accounts = {str(plain): {"insecure": True}, str(guarded): {"username": who, "password": word}}
     user.write("accounts.json", accounts)
     user.images((f"{plain}/app:1", f"{guarded}/from/plain:1"))
-    for run in (user.sync(), user.sync("--dry-run")):
+    for run in (user.sync(RETRIES="2"), user.sync("--dry-run")):
         assert run.code == 1
-        assert "certificate signed by unknown authority" in run.events("image.done")[0]["error"]
+        assert run.events("image.done")[0]["error"] == (
+            f'target not trusted: Get "https://{guarded}/v2/": tls: failed to verify certificate: '
+            "x509: certificate signed by unknown authority; set SSL_CERT_FILE to the certificate of its authority or, "
+            f'to trust any certificate, add "insecure": true to the account of {guarded} in accounts.json'
+        )
+        assert run.events("image.retry") == []
     assert guarded.digest("from/plain:1") == ""
 
     # with its authority known, an index passes from the insecure side to the secure one, whole

@@ -71,7 +71,7 @@ def test_a_registry_with_accounts_and_a_private_authority(user: User, source: Re
     run = user.sync()
     assert run.code == 1
     error = run.events("image.done")[0]["error"]
-    assert error.startswith("source unreachable: ")
+    assert error.startswith("source not trusted: ")
     assert "certificate signed by unknown authority" in error
 
 

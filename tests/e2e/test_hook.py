@@ -381,8 +381,16 @@ def test_a_dry_run_removes_nothing_from_the_queue(user: User, source: Registry, 
     user.write("images.json", {f"{source}/team/app": f"{target}/mirror/app"})
     with Hook.of(user) as hook:
         hook.hook(f"{source}/team/app:1")
-        assert user.sync("--queue", DRY_RUN="true").outcomes == {f"{target}/mirror/app:1": "would-copy"}
-    assert len(waiting(user)) == 1
+        hook.hook(f"{source}/team/app:gone")
+        before = waiting(user)
+        run = user.sync("--queue", DRY_RUN="true")
+        assert run.outcomes == {f"{target}/mirror/app:1": "would-copy", f"{target}/mirror/app:gone": "failed"}
+        assert waiting(user) == before  # no attempt is counted
+        assert hook.call("/status")[1]["last_queue_run"] is None
+        # an image that is at its target already stays, too
+        target.push("mirror/app:1")
+        assert user.sync("--queue", DRY_RUN="true").outcomes[f"{target}/mirror/app:1"] == "skipped"
+        assert waiting(user) == before
 
 
 def test_a_rule_that_renames_is_left_to_the_full_pass(user: User) -> None:

@@ -56,7 +56,7 @@ def test_a_signal_ends_the_copy_and_is_reported(
     assert [row["error"] for row in run.events("image.done")] == ["interrupted"]
     done = run.events("pass.done")[0]
     assert (done["failed"], done["interrupted"]) == (3, 3)
-    assert run.rows[-1]["message"] == "interrupted: 3 of the 3 images were not finished; the next pass continues with them"
+    assert run.rows[-1]["message"] == "interrupted: 3 of 3 images not finished; the next pass continues with them"
     report = json.loads((user.folder / "data" / "report.json").read_text())
     assert (report["exit_code"], report["failed"]) == (code, 3)
 
@@ -107,7 +107,7 @@ def test_a_signal_during_login_is_reported(user: User, source: Registry, target:
         wait_for(began.exists, "the login began")
         run = running.end(signal.SIGTERM, seconds=10)
     assert run.code == 143
-    assert run.lines[-1] == "WARNING interrupted: 1 of the 1 images were not finished; the next pass continues with them"
+    assert run.lines[-1] == "WARNING interrupted: 1 of 1 image not finished; the next pass continues with them"
     assert json.loads((user.folder / "data" / "report.json").read_text())["exit_code"] == 143
 
 
@@ -143,12 +143,13 @@ def test_a_signal_at_any_moment_of_the_start(user: User, script: str) -> None:
 
 def test_a_signal_cuts_every_wait_short(user: User, source: Registry, target: Registry) -> None:
     source.push("app:1")
-    user.images((f"{source}/app:1", f"{target}/app:1"))
-    with user.running("sync.py", SLEEP_TIME="3600") as running:
-        wait_for(lambda: "copied " in running.output, "the image was copied")
+    user.images((f"{source}/app:1", f"{target}/app:1"), (f"{source}/app:1", f"{target}/other:1"))
+    with user.running("sync.py", SLEEP_TIME="3600", JOBS="1") as running:
+        wait_for(lambda: "copied " in running.output, "the first image was copied")
         run = running.end(signal.SIGTERM, seconds=10)
     assert run.code == 143
-    assert run.lines[-1].startswith("INFO pass done: 1 copied, 0 skipped, 0 failed in ")
+    assert run.lines[-2].startswith("WARNING pass interrupted: 1 copied, 0 skipped, 1 failed in ")
+    assert run.lines[-1] == "WARNING interrupted: 1 of 2 images not finished; the next pass continues with them"
 
 
 def test_a_killed_pass_leaves_nothing_running_and_the_next_converges(
@@ -205,7 +206,7 @@ def test_a_lock_file_that_names_somebody_elses_folder_removes_nothing(user: User
 def test_data_dirs_that_cannot_be_used(user: User) -> None:
     user.write("images.json", [])
     user.write("file", "")
-    words = "cannot be written in: {}; correct its owner, or name another directory"
+    words = "cannot be written in: {}; correct its permissions, or name another directory"
     run = user.run("sync.py", DATA_DIR="file")
     assert (run.code, run.lines[-1]) == (2, "ERROR DATA_DIR: 'file' " + words.format("File exists"))
     os.mkfifo(user.folder / "lock")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from support import BUNDLE, Proxy, Registry, Stall, User, descendants, wait_for
@@ -67,11 +68,121 @@ def test_dry_run_compares_and_copies_nothing(user: User, source: Registry, targe
 
     for run in (user.sync(DRY_RUN="true"), user.sync("--dry-run")):
         assert run.code == 0
+        assert run.events("pass.start")[0]["dry_run"] is True
         assert run.outcomes == {f"{target}/equal:1": "skipped", f"{target}/new:1": "would-copy"}
         assert target.digest("new:1") == ""
         done = run.events("pass.done")[0]
         assert (done["copied"], done["skipped"], done["failed"], done["would_copy"]) == (0, 1, 0, 1)
     assert target.digest("equal:1") == equal
+
+
+def report(user: User, name: str = "report.json") -> Any:
+    return json.loads((user.folder / "data" / name).read_text())
+
+
+def test_a_dry_run_has_a_report_of_its_own(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    assert user.sync("--dry-run").code == 0
+    assert not (user.folder / "data" / "report.json").exists()
+    assert user.sync().code == 0
+    before = report(user)
+    assert user.sync("--dry-run").code == 0
+    assert report(user) == before
+    assert (before["dry_run"], before["copied"], before["would_copy"]) == (False, 1, 0)
+    dry = report(user, "report-dry-run.json")
+    assert (dry["dry_run"], dry["copied"], dry["skipped"], dry["exit_code"]) == (True, 0, 1, 0)
+
+
+def test_a_dry_run_warns_of_a_target_that_refuses_the_account(
+    user: User, source: Registry, guarded: Registry, target: Registry
+) -> None:
+    source.push("app:1")
+    user.images(
+        *((f"{source}/app:1", f"{guarded}/dry{number}:1") for number in range(4)), (f"{source}/app:1", f"{target}/a1:1")
+    )
+    doubt = "the copy may fail, too, but some registries answer 401 or 403 for a repository that does not exist yet"
+    for accounts, account in (([], "no account for {}"), ([{"username": "eve", "password": "x"}], "as eve")):
+        user.write("accounts.json", [{"registry": str(guarded), **row} for row in accounts])
+        run = user.sync("--dry-run", **guarded.environ)
+        assert run.code == 0
+        warned = [row for row in run.events("image.done") if row["level"] == "WARNING"]
+        who = account.format(guarded)
+        for row in warned:
+            assert row["outcome"] == "would-copy"
+            assert row["warning"].startswith("target unauthorised: ")
+            assert row["warning"].endswith(f" ({who})")
+            assert row["message"] == (f"would-copy {source}/app:1 -> {row['target']}: {row['warning']}; {doubt}")
+        assert {row["target"] for row in warned} == {f"{guarded}/dry{number}:1" for number in range(4)}
+        summary = f"would-copy at {guarded}: 4 images: target unauthorised ({who}); {doubt}: "
+        named = ", ".join(f"{guarded}/dry{number}:1" for number in range(3))
+        assert run.rows[-1]["message"] == f"{summary}{named}, and 1 more"
+        assert run.rows[-1]["level"] == "INFO"
+        assert [row.get("warning") for row in report(user, "report-dry-run.json")["images"]][-1] is None
+
+
+def test_a_run_that_could_not_start_is_reported(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    assert user.sync().code == 0
+    run = user.sync(JOBS="many", PROBES="0")
+    assert run.code == 2
+    found = report(user)
+    assert (found["exit_code"], found["copied"], found["images"]) == (2, 0, [])
+    assert found["problems"] == [
+        "JOBS: 'many' is not a whole number from 1 to 256",
+        "PROBES: '0' is not a whole number from 1 to 256",
+    ]
+    assert user.sync("--queue", JOBS="many").code == 2
+    assert report(user, "report-queue.json")["exit_code"] == 2
+    assert user.sync().code == 0
+    assert report(user)["exit_code"] == 0
+    # crane refuses an account
+    user.write("accounts.json", [{"registry": "x.example", "username": "me", "password": "secret"}])
+    crane = user.crane_wrapper('case $1 in auth) echo "Error: no" >&2; exit 1;; esac; exec "$CRANE" "$@"')
+    assert user.sync(CRANE=crane).code == 2
+    assert (report(user)["exit_code"], report(user)["problems"]) == (2, ["x.example: login failed: no"])
+
+
+def test_a_pass_that_another_one_excludes_is_reported_until_that_one_ends(
+    user: User, source: Registry, target: Registry
+) -> None:
+    source.push("app:1")
+    stall = Stall(b"/blobs/uploads/")
+    proxy = Proxy(target, stall)
+    user.images((f"{source}/app:1", f"{proxy}/app:1"))
+    with user.running("sync.py") as running:
+        wait_for(lambda: stall.held, "the copy is held")
+        assert user.sync().code == 75
+        assert report(user)["exit_code"] == 75
+        assert report(user)["problems"] == ["another pass is running: it holds data/lock; this one does not start"]
+        assert user.sync("--queue").code == 0  # nothing is queued
+        stall.release.set()
+        assert running.process.wait(timeout=60) == 0
+    assert (report(user)["exit_code"], report(user)["copied"]) == (0, 1)
+
+
+def test_the_summary_groups_failures_by_registry_and_reason(
+    user: User, source: Registry, target: Registry, guarded: Registry
+) -> None:
+    source.push("app:1")
+    user.images(
+        *((f"{source}/gone{number}:1", f"{target}/gone{number}:1") for number in range(5)),
+        (f"{source}/app:1", f"{guarded}/app:1"),
+    )
+    run = user.run("sync.py", **guarded.environ)
+    assert run.code == 1
+    start = next(number for number, line in enumerate(run.lines) if " pass done: " in line)
+    assert run.lines[start + 1 :] == [
+        f"INFO failed at {source}: 5 images: source not found: "
+        f"{source}/gone0:1, {source}/gone1:1, {source}/gone2:1, and 2 more",
+        f"INFO failed at {guarded}: 1 image: target unauthorised (no account for {guarded}): {guarded}/app:1",
+        f"WARNING no accounts file was found, and anonymous access is refused: {guarded}; "
+        "write the account into accounts.json",
+    ]
+    # each failure appears once
+    run = user.run("sync.py", LOG_LEVEL="WARNING", **guarded.environ)
+    assert [line.split()[1] for line in run.lines if "gone" in line] == ["failed"] * 5
 
 
 def test_the_text_log_and_the_report(user: User, source: Registry, target: Registry) -> None:
@@ -83,12 +194,12 @@ def test_the_text_log_and_the_report(user: User, source: Registry, target: Regis
     copied, gone = f"{source}/app:1 -> {target}/app:1", f"{source}/gone:1 -> {target}/gone:1"
     reason = f"source not found: GET http://{source}/v2/gone/manifests/1: NAME_UNKNOWN: Unknown name"
     lines = run.lines
-    assert lines[0] == "WARNING no accounts file found: all registries are accessed anonymously"
+    assert lines[0] == "INFO no accounts file found: all registries are accessed anonymously"
     assert lines[1] == "INFO pass of 2 images"
     assert lines[2].startswith(f"INFO copied     {copied} ({digest[:19]}, ")
     assert lines[3] == f"ERROR failed     {gone}: {reason}"
     assert lines[4].startswith("WARNING pass done: 1 copied, 0 skipped, 1 failed in ")
-    assert lines[5:] == [f"ERROR failed: {gone}: {reason}"]
+    assert lines[5:] == [f"INFO failed at {source}: 1 image: source not found: {source}/gone:1"]
 
     report = json.loads((user.folder / "data" / "report.json").read_text())
     assert (report["copied"], report["failed"], report["exit_code"]) == (1, 1, 1)
@@ -96,6 +207,7 @@ def test_the_text_log_and_the_report(user: User, source: Registry, target: Regis
     assert [row["outcome"] for row in report["images"]] == ["copied", "failed"]
     assert report["images"][0]["digest"] == digest
     assert report["images"][1]["error"] == reason
+    assert [line for line in user.run("sync.py", LOG_LEVEL="WARNING").lines if "gone" in line] == [lines[3]]
 
 
 def test_the_json_log(user: User, source: Registry, target: Registry) -> None:
@@ -150,9 +262,23 @@ def test_sleep_time_follows_a_copy_but_not_a_skip(user: User, source: Registry, 
     user.images((f"{source}/one:1", f"{target}/one:1"), (f"{source}/two:1", f"{target}/two:1"))
 
     run = user.sync(JOBS="1", SLEEP_TIME="0.7")
-    assert run.events("pass.done")[0]["seconds"] > 2 * 0.7
+    assert run.events("pass.done")[0]["seconds"] > 0.7
     # it would not end before the test's patience does
     assert set(user.sync(JOBS="1", SLEEP_TIME="3600").outcomes.values()) == {"skipped"}
+
+
+def test_sleep_time_is_not_waited_when_nothing_follows(user: User, source: Registry, target: Registry) -> None:
+    """With an hour's wait, the pass would not end before the test's patience does."""
+    names = [f"app{number}:1" for number in range(3)]
+    for name in names:
+        source.push(name, name)
+    user.images(*((f"{source}/{name}", f"{target}/{name}") for name in names))
+    assert set(user.sync(JOBS="3", SLEEP_TIME="3600").outcomes.values()) == {"copied"}
+    # the last copy is followed by look-ups that copy nothing
+    changed = source.push("app0:1", "changed")
+    user.images(*((f"{source}/{name}", f"{target}/{name}") for name in names), (f"{source}/gone:1", f"{target}/gone:1"))
+    assert user.sync(JOBS="1", SLEEP_TIME="3600").code == 1
+    assert target.digest("app0:1") == changed
 
 
 @pytest.mark.parametrize(("variable", "part"), [("JOBS", b"/blobs/uploads/"), ("PROBES", b"/manifests/")])

@@ -1,6 +1,7 @@
 """What a pass remembers, and what it makes of a memory that is damaged."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,13 @@ from imageporter.store import database, records
 
 
 def rows(user: User) -> list[tuple[str, str, str]]:
-    with sqlite3.connect(user.folder / "data" / records.FILE) as database:
+    with closing(sqlite3.connect(user.folder / "data" / records.FILE)) as database, database:
         return database.execute("SELECT source, target, digest FROM synced ORDER BY target").fetchall()
 
 
 def aged(user: User, seconds: float) -> None:
     """Make every record `seconds` older."""
-    with sqlite3.connect(user.folder / "data" / records.FILE) as database:
+    with closing(sqlite3.connect(user.folder / "data" / records.FILE)) as database, database:
         database.execute("UPDATE synced SET at = at - ?", (seconds,))
 
 
@@ -82,12 +83,12 @@ def test_a_dry_run_records_what_is_equal_and_nothing_else(user: User, source: Re
 
 
 def foreign(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE birds (name TEXT)")
 
 
 def torn(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(records.TABLE)
         connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {database.VERSION}")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables
+from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
+from imageporter.system.errors import Problems
 
 
 @pytest.fixture
@@ -37,6 +38,31 @@ def test_the_file_and_every_directory_each_certificate_once(folder: Path) -> Non
     variables = ca_variables(path)
     assert variables["SSL_CERT_FILE"] == str(path)
     assert list(Path(variables["SSL_CERT_DIR"]).iterdir()) == []
+
+
+def test_variables_that_name_no_certificate_are_problems(folder: Path) -> None:
+    certificate(folder / "good" / "a.pem")
+    (folder / "empty").mkdir()
+    (folder / "text.pem").write_text("no certificate")
+    advice = "it needs PEM text, which begins with -----BEGIN CERTIFICATE-----"
+    missing = "cannot be read: No such file or directory; correct the path, or mount the"
+    for variable, value, lines in (
+        ("SSL_CERT_FILE", "good/a.pem", []),
+        ("SSL_CERT_FILE", "", []),
+        ("SSL_CERT_FILE", "text.pem", [f"contains no certificate; {advice}"]),
+        ("SSL_CERT_FILE", "gone.pem", [f"{missing} file"]),
+        ("SSL_CERT_FILE", "good", ["cannot be read: Is a directory; correct the path, or mount the file"]),
+        ("SSL_CERT_DIR", "good", []),
+        ("SSL_CERT_DIR", "empty", [f"contains no certificate; {advice}"]),
+        ("SSL_CERT_DIR", "gone", [f"{missing} directory"]),
+    ):
+        problems = Problems()
+        path = f"{folder}/{value}" if value else ""
+        check_ca_variables({variable: path}, problems)
+        assert list(problems) == [f"{variable}: {path!r} {line}" for line in lines]
+    problems = Problems()
+    check_ca_variables({"SSL_CERT_DIR": f"{folder}/good:{folder}/gone"}, problems)
+    assert list(problems) == [f"SSL_CERT_DIR: '{folder}/gone' {missing} directory"]
 
 
 def test_nothing_found_changes_nothing(folder: Path) -> None:

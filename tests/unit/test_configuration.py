@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from imageporter.config.configuration import FOR_HOOK, Configuration, Parts, load_configuration, watched_files
+from imageporter.config.configuration import (
+    FOR_HOOK,
+    Configuration,
+    Parts,
+    load_configuration,
+    warn_of_misspelt_variables,
+    watched_files,
+)
 from imageporter.config.settings import Secret, Settings
 from imageporter.system import logs
 from imageporter.system.errors import Problems
@@ -46,6 +53,45 @@ def test_two_files(capsys: pytest.CaptureFixture[str]) -> None:
     write("auth.json", ACCOUNT)
     configuration, _ = load()
     assert [account.prefix for account in configuration.accounts] == ["quay.io"]
+
+
+@pytest.mark.parametrize(("settings", "level"), [(DEFAULTS, "INFO"), (Settings(scheduled=True), "DEBUG")])
+def test_that_there_is_no_accounts_file_is_said_once(
+    settings: Settings, level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("DEBUG")
+    write("images.json", {})
+    load(settings)
+    assert f" {level: <7} no accounts file found: all registries are accessed anonymously" in capsys.readouterr().out
+
+
+def test_an_empty_directory_in_place_of_the_accounts_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """As docker makes one, where the file is missing on the host."""
+    logs.configure()
+    write("images.json", {})
+    Path("accounts.json").mkdir()
+    configuration, problems = load()
+    assert (list(configuration.accounts), problems) == ([], [])
+    assert (
+        "WARNING accounts.json: is an empty directory, so all registries are accessed anonymously; docker makes one where a "
+        "mounted file is missing on the host: remove the directory there and put the file in its place, or leave out the mount"
+    ) in capsys.readouterr().out
+    write("accounts.json/accounts.json", [])  # whoever puts a file into it has misunderstood something
+    assert load()[1][0].startswith("accounts.json: is a directory, not a file; ")
+
+
+def test_variables_that_look_like_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.configure()
+    for name in ("JOB", "CROM", "HOOK_TOKENS"):
+        monkeypatch.setenv(name, "1")
+    warn_of_misspelt_variables(DEFAULTS)
+    lines = [line[20:] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        f"WARNING {name} is not a variable of ImagePorter and is ignored; did you mean {similar}?"
+        for name, similar in (("CROM", "CRON"), ("HOOK_TOKENS", "HOOK_TOKEN"), ("JOB", "JOBS"))
+    ]
+    warn_of_misspelt_variables(Settings(scheduled=True))
+    assert capsys.readouterr().out == ""
 
 
 def test_no_images_file_is_a_problem_and_so_is_a_named_one_that_is_missing() -> None:

@@ -19,8 +19,8 @@ def test_a_pass_and_a_queue_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     python, bundle = shlex.quote(sys.executable), shlex.quote(str(BUNDLE))
     assert lines(Settings()) == [
-        f"0 0 * * * exec {python} {bundle}/sync.py",
-        f"*/10 * * * * test ! -e {tmp_path}/data/queue.db || exec {python} {bundle}/sync.py --queue",
+        f"0 0 * * * exec {python} {bundle}/sync.py --scheduled",
+        f"*/10 * * * * test ! -e {tmp_path}/data/queue.db || exec {python} {bundle}/sync.py --scheduled --queue",
     ]
 
 

@@ -52,7 +52,34 @@ def test_a_bad_certificate_decides_over_the_plain_http_attempt_after_it() -> Non
         "GET http://127.0.0.1:1/v2/: unexpected status code 400 Bad Request: Client sent an HTTP request to an HTTPS server."
     )
     error = RegistryError.from_crane_stderr("target", stderr, 1)
-    assert (error.kind, error.status) == (ErrorKind.UNREACHABLE, None)
+    assert (error.kind, error.status) == (ErrorKind.NOT_TRUSTED, None)
+    # what plain HTTP adds would only mislead
+    assert str(error) == (
+        'target not trusted: Get "https://127.0.0.1:1/v2/": tls: failed to verify certificate: '
+        "x509: certificate signed by unknown authority"
+    )
+
+
+def test_plain_http_where_tls_was_expected_and_untrusted_certificates_are_permanent_and_no_outage() -> None:
+    for text, kind in (
+        ("http: server gave HTTP response to HTTPS client", ErrorKind.WITHOUT_TLS),
+        ("tls: failed to verify certificate: x509: certificate has expired", ErrorKind.NOT_TRUSTED),
+    ):
+        error = RegistryError.from_crane_stderr("source", f'Error: Get "https://r.io/v2/": {text}', 1)
+        assert (error.kind, error.is_permanent, error.is_outage, error.concerns_registry) == (kind, True, False, True)
+
+
+def test_the_reason_leaves_out_what_only_concerns_one_image() -> None:
+    error = RegistryError("source", ErrorKind.NOT_FOUND, "GET https://r.io/v2/a/manifests/1: NAME_UNKNOWN", "r.io")
+    assert error.reason == "source not found"
+    error = RegistryError("target", ErrorKind.DENIED, "HEAD https://r.io/v2/a/manifests/1: 403", "r.io", account="as alice")
+    assert error.reason == "target denied (as alice)"
+    assert str(error) == "target denied: HEAD https://r.io/v2/a/manifests/1: 403 (as alice)"
+    for text, reason in (
+        ('Get "https://r.io:5000/v2/": dial tcp: connection refused', 'Get "https://r.io:5000": dial tcp: connection refused'),
+        ("GET https://r.io/v2/a/manifests/1: unexpected status code 500", "GET https://r.io: unexpected status code 500"),
+    ):
+        assert RegistryError("source", ErrorKind.OTHER, text, "r.io").reason == f"source failed: {reason}"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, ErrorKind.OTHER), (429, ErrorKind.RATE_LIMITED), (403, ErrorKind.DENIED)])

@@ -56,7 +56,7 @@ def test_a_lock_that_is_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     problems = Problems()
     locks.prepare(tmp_path, problems)
-    reason = "cannot be written in: Is a directory; correct its owner, or name another directory"
+    reason = "cannot be written in: Is a directory; correct its permissions, or name another directory"
     assert list(problems) == [f"DATA_DIR: {str(tmp_path)!r} {reason}"]
 
 

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def writer(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
 
 
 def recorded(folder: Path, name: str) -> int:
-    with sqlite3.connect(folder / records.FILE) as database:
+    with closing(sqlite3.connect(folder / records.FILE)) as database, database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         query = "SELECT count(*) FROM synced WHERE target LIKE ?"
         return int(database.execute(query, (f"target.example.com/{name}:%",)).fetchone()[0])
@@ -132,7 +133,7 @@ def test_a_record_with_an_invalid_time_is_not_fresh(tmp_path: Path) -> None:
     with records.open_records(tmp_path) as opened:
         opened.record_verified(IMAGE, DIGEST)
         assert opened.is_fresh(IMAGE, DIGEST, 3600)
-    with sqlite3.connect(tmp_path / records.FILE) as database:
+    with closing(sqlite3.connect(tmp_path / records.FILE)) as database, database:
         database.execute("UPDATE synced SET at = 'junk'")
     with records.open_records(tmp_path) as opened:
         assert not opened.is_fresh(IMAGE, DIGEST, 3600)

@@ -1,10 +1,11 @@
 """The report file: replaced atomically, read without its images."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from imageporter.store.report import read_report, write_report
+from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system import logs
 
 
@@ -22,6 +23,25 @@ def test_a_report_that_cannot_be_read(tmp_path: Path, content: str | None) -> No
     if content is not None:
         path.write_text(content, errors="surrogateescape")
     assert read_report(path) is None
+
+
+def test_a_dry_run_has_a_file_of_its_own(tmp_path: Path) -> None:
+    names = [
+        report_path(tmp_path, queue_only=queue_only, dry_run=dry_run).name
+        for queue_only in (False, True)
+        for dry_run in (False, True)
+    ]
+    assert names == ["report.json", "report-dry-run.json", "report-queue.json", "report-queue-dry-run.json"]
+
+
+def test_a_newer_report_stays(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    before = time.time() - 60
+    write_report(path, {"exit_code": 75}, unless_newer_than=before)
+    assert read_report(path) == {"exit_code": 75}
+    write_report(path, {"exit_code": 0})
+    write_report(path, {"exit_code": 75}, unless_newer_than=before)
+    assert read_report(path) == {"exit_code": 0}
 
 
 def test_a_report_that_cannot_be_written_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

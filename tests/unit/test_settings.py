@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from imageporter.config.settings import Secret, Settings, flag_of, read_secret, read_settings, with_file_values
+from imageporter.config.settings import (
+    Secret,
+    Settings,
+    flag_of,
+    misspelt_variables,
+    read_secret,
+    read_settings,
+    with_file_values,
+)
 from imageporter.system.errors import Problems
 
 
@@ -22,6 +30,7 @@ def test_the_defaults_of_the_contract() -> None:
         "tz": None,
         "cron": "0 0 * * *",
         "run_once": False,
+        "run_at_start": False,
         "dry_run": False,
         "sleep_time": 5,
         "retry_delay_time": 5,
@@ -52,8 +61,32 @@ def test_the_defaults_of_the_contract() -> None:
         "hook_rate": 100,
         "alive_file": None,
         "queue_only": False,
+        "scheduled": False,
         "given": frozenset(),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("JOB", "JOBS"),
+        ("CROM", "CRON"),
+        ("HOOK_TOKENS", "HOOK_TOKEN"),
+        ("HOOK_USER", "HOOK_USERNAME"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("DRYRUN", "DRY_RUN"),
+        ("IMAGE_FILE", "IMAGES_FILE"),
+        ("HOOK_PASSWORD_FILES", "HOOK_PASSWORD_FILE"),
+    ],
+)
+def test_a_misspelt_variable_is_found(name: str, similar: str) -> None:
+    assert misspelt_variables({name: "x", "JOBS": "1", "HOOK_TOKEN_FILE": "/x"}) == {name: similar}
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    """What shells, Docker, Kubernetes and CI set."""
+    names = "PATH HOME USER LOGNAME LANG PWD TERM HOSTNAME COLOR NO_PROXY CONFIG_DIR HOOK_PORT HOOK_SERVICE_HOST JOB_NAME"
+    assert misspelt_variables(dict.fromkeys(names.split(), "x")) == {}
 
 
 @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "yes", "YES", " true\r"])

@@ -45,6 +45,27 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+def test_a_wait_ends_as_soon_as_no_image_wants_a_slot() -> None:
+    async def run() -> None:
+        holder = Holder(2)
+        await holder.start("a", "b", "c")
+        async with asyncio.timeout(60):
+            waiting = asyncio.create_task(holder.demand.wait_until_empty(3600))
+            await settle()
+            assert not waiting.done()  # the third image has no slot yet
+            holder.ends[0].set()
+            await waiting
+            holder.demand.add("retry", frozenset({"a"}))
+            await holder.demand.wait_until_empty(0.01)  # somebody wants one: the time decides
+            holder.demand.discard("retry")
+            await holder.demand.wait_until_empty(3600)
+        for end in holder.ends.values():
+            end.set()
+        await settle()
+
+    asyncio.run(run())
+
+
 def test_one_registry_holds_at_most_half_while_others_wait() -> None:
     async def run() -> None:
         holder = Holder(8)

@@ -1,0 +1,71 @@
+"""A running crane: bounded in time, and ended, by coroutines, while a thread waits for it."""
+
+import asyncio
+import signal
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from imageporter.system.processes import bytes_transferred, signal_group
+
+KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL
+STALL_CHECKS = 8  # per STALL_TIMEOUT
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A call is killed after `seconds`, and an error names the limit by `text`: `60 seconds (PROBE_TIMEOUT)`.
+
+    It is also killed if it reads and writes nothing for `stall` seconds.
+    """
+
+    seconds: float
+    text: str
+    stall: float | None = None
+
+
+class Call:
+    """A crane process: started by a thread, bounded and killed by the event loop. `pid` is 0 while it does not run."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.must_end = False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `number` to the process group; if it does not run yet, its thread will kill it."""
+        self.must_end = True
+        if self.pid:
+            signal_group(self.pid, number)
+
+
+async def bound(process: "asyncio.Future[Any]", call: Call, limit: Limit) -> str | None:
+    """Wait for `process`. Kill it at the limit, and return what went wrong; None if it ended by itself."""
+    deadline = time.monotonic() + limit.seconds
+    interval = limit.stall / STALL_CHECKS if limit.stall else limit.seconds
+    last, since = None, time.monotonic()
+    while True:
+        await asyncio.wait({process}, timeout=min(deadline - time.monotonic(), interval))
+        if process.done():
+            return None
+        now = time.monotonic()
+        if now >= deadline:
+            call.signal(signal.SIGKILL)
+            return f"no end after {limit.text}"
+        transferred = bytes_transferred(call.pid) if limit.stall and call.pid else None
+        if transferred is None or transferred != last:
+            last, since = transferred, now
+        elif limit.stall and now - since >= limit.stall:
+            call.signal(signal.SIGKILL)
+            return f"no byte read or written for {limit.stall:g} seconds (STALL_TIMEOUT)"
+
+
+async def end(started: "Future[Any]", process: "asyncio.Future[Any]", call: Call) -> None:
+    """Terminate a process whose call was cancelled; kill it KILL_AFTER seconds later."""
+    if started.cancel():  # no thread was free to start it
+        return
+    call.signal(signal.SIGTERM)
+    _, pending = await asyncio.wait({process}, timeout=KILL_AFTER)
+    if pending:
+        call.signal(signal.SIGKILL)
+        await asyncio.wait({process})
