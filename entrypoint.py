@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
 def run_schedule() -> NoReturn:
     """Validate everything, and become the supervisor of supercronic."""
     import sync  # noqa: PLC0415
+    from imageporter.engine import reporting  # noqa: PLC0415
     from imageporter.schedule import crontab, supercronic, supervisor  # noqa: PLC0415
     from imageporter.store import locks  # noqa: PLC0415
 
@@ -78,7 +79,8 @@ def run_schedule() -> NoReturn:
                 if executable and schedule
             }
             _check_heartbeat(settings, problems)
-            problems.raise_if_any()
+            with reporting.refusal_reported(settings):
+                problems.raise_if_any()
 
             path = Path(folder) / "crontab"
             path.write_text(crontab.render(settings))
@@ -86,13 +88,14 @@ def run_schedule() -> NoReturn:
             if settings.hook_cron and "hook_cron" in settings.given:
                 logger.info("queue runs: {}; the next one is at {}", settings.hook_cron, next_runs["HOOK_CRON"])
             shutdown.block()
-            log = (settings.log_level, settings.log_format)
-            supervisor.execute(__file__, executable, str(path), *log, no_color=settings.no_color)
+            first_pass = (sys.executable, sync.__file__, "--scheduled") if settings.run_at_start else ()
+            log = (settings.log_level, settings.log_format, settings.no_color)
+            supervisor.execute((__file__, executable, str(path)), log, first_pass)
 
 
 def _check_heartbeat(settings: Settings, problems: Problems) -> None:
     try:
-        touch_heartbeat(settings.alive_file)
+        touch_heartbeat(settings.alive_file, for_good=settings.run_at_start)  # until supercronic touches it
     except OSError as error:
         text = f"{str(settings.alive_file)!r} cannot be written: {error.strerror}"
         problems.add("ALIVE_FILE", f"{text}; name a file in a directory that exists")

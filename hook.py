@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import shlex
 from collections.abc import Sequence
 
-from imageporter.config.configuration import FOR_HOOK, load_configuration
+from imageporter.config.configuration import FOR_HOOK, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import read_settings, terminal_is_dumb
 from imageporter.hook import authentication, server
 from imageporter.hook.app import create_app
@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
         problems = Problems()
         given = read_settings({}, problems)
         logs.configure(given.log_level, given.log_format, no_color=given.no_color, dumb_terminal=terminal_is_dumb())
+        warn_of_misspelt_variables(given)
         configuration = load_configuration(given, problems, FOR_HOOK)
         settings = configuration.settings
         locks.prepare(settings.data_dir, problems)

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from imageporter import __version__
 from imageporter.config.settings import OPTIONS, VARIABLES, Settings, flag_of, read_settings
 
 if TYPE_CHECKING:
     from imageporter.system.errors import Problems
 
-SETTINGS_HELP = "Settings are environment variables, all in `sync.py --help`.\n"
+VERSION = f"ImagePorter {__version__}"
 EXIT_CODES = """
 
 exit codes: 0 success, 1 at least one image failed, 2 invalid settings or files (nothing was attempted),
@@ -27,27 +28,35 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
 
 
 def print_help(argv: Sequence[str]) -> None:
-    """Print the help and exit, if `argv` asks for it."""
-    if "-h" in argv or "--help" in argv:
+    """Print the help or the version and exit, if `argv` asks for it."""
+    if {"-h", "--help", "--version"}.intersection(argv):
         _parser().parse_args(argv)
 
 
 def print_settings_help(argv: Sequence[str], description: str) -> None:
-    """Print the help of a script without flags and exit, if `argv` asks for it."""
-    if argv in (["-h"], ["--help"]):
-        sys.stdout.write(f"{description}\n{SETTINGS_HELP}")
-        sys.exit(0)
+    """Print the help or the version of a script without flags and exit, if `argv` asks for it."""
+    if argv == ["--version"]:
+        sys.stdout.write(f"{VERSION}\n")
+    elif argv in (["-h"], ["--help"]):
+        sys.stdout.write(f"{description}\nenvironment:\n{_variables()}\n")
+    else:
+        return
+    sys.exit(0)
+
+
+def _variables() -> str:
+    """Return a line for each variable: its name, its description and its default."""
+    return "\n".join(
+        f"  {one.name:17} {one.description}" + ("" if one.default in {None, False} else f" [{_shown(one.default)}]")
+        for one in VARIABLES.values()
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    variables = [
-        f"  {one.name:17} {one.description}" + ("" if one.default in {None, False} else f" [{_shown(one.default)}]")
-        for one in VARIABLES.values()
-    ]
     parser = argparse.ArgumentParser(
         prog="sync.py",
         description="Make every target image equal to its source image, once.",
-        epilog="environment (a flag wins over its variable, and both win over a file):\n" + "\n".join(variables) + EXIT_CODES,
+        epilog="environment (a flag wins over its variable, and both win over a file):\n" + _variables() + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -57,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*short, flag_of(name), dest=name, metavar=value, help=f"{option.description} ({option.name})")
     dry_run = f"{OPTIONS['dry_run'].description} (DRY_RUN)"
     parser.add_argument("--dry-run", action="store_const", const="true", help=dry_run)
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--scheduled", action="store_const", const="true", help=argparse.SUPPRESS)
     queue_only = OPTIONS["queue_only"].description
     parser.add_argument("--queue", dest="queue_only", action="store_const", const="true", help=queue_only)
     return parser

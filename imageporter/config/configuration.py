@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from imageporter.config import accounts_file, files, images_file, sync_file
 from imageporter.config.files import Location
-from imageporter.config.settings import Settings, process_environ, with_file_values
+from imageporter.config.settings import Settings, misspelt_variables, process_environ, with_file_values
 from imageporter.config.sync_file import Sync, SyncFile
 from imageporter.model.account import Accounts
 from imageporter.model.push_route import PushRoute
@@ -88,6 +88,13 @@ def load_configuration(settings: Settings, problems: Problems, parts: Parts = Pa
     return replace(combined, routes=found.routes)
 
 
+def warn_of_misspelt_variables(settings: Settings) -> None:
+    """Log the environment's variables that look like one of the contract. The schedule does so once, at its start."""
+    if not (settings.queue_only or settings.scheduled):
+        for name, similar in misspelt_variables().items():
+            logger.warning("{} is not a variable of ImagePorter and is ignored; did you mean {}?", name, similar)
+
+
 def watched_files(settings: Settings) -> Iterator[Path]:
     """Yield the files that `load_configuration` may read for the images and the routes."""
     yield from (path for path in (settings.config_file, settings.images_file) if path is not None)
@@ -104,12 +111,26 @@ def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, par
 
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
     path = settings.accounts_file or accounts_file.find_accounts_file()
+    # Once is enough: the schedule has said so at its start.
+    is_first = not (settings.queue_only or settings.scheduled)
     if path is None:
-        # A queue run starts every few minutes and mostly finds nothing: it need not repeat this.
-        level = "DEBUG" if settings.queue_only else "WARNING"
-        logger.log(level, "no accounts file found: all registries are accessed anonymously")
+        logger.log("INFO" if is_first else "DEBUG", "no accounts file found: all registries are accessed anonymously")
+        return Accounts({})
+    if _is_empty_directory(path):
+        message = (
+            "{}: is an empty directory, so all registries are accessed anonymously; docker makes one where a mounted file is "
+            "missing on the host: remove the directory there and put the file in its place, or leave out the mount"
+        )
+        logger.log("WARNING" if is_first else "DEBUG", message, path)
         return Accounts({})
     return accounts_file.load_accounts(path, problems, process_environ())
+
+
+def _is_empty_directory(path: Path) -> bool:
+    try:
+        return not any(path.iterdir())
+    except OSError:
+        return False
 
 
 def _validate_combined(data: Any, path: Path, settings: Settings, problems: Problems, parts: Parts) -> Configuration:

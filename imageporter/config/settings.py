@@ -18,6 +18,7 @@ LONGEST_WAIT = 366 * 24 * 3600  # seconds
 MAX_CONCURRENCY = 256
 MAX_RETRIES = 1000
 MAX_QUEUE_LIMIT = 1_000_000
+SHORT_NAME = 5  # letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class Settings:
     tz: str | None = _setting(None, _time_zone, "time zone of CRON and of the logs (default: the machine's)")
     cron: str = _setting("0 0 * * *", _cron, "when to sync; anything supercronic accepts")
     run_once: bool = _setting(False, _boolean, "run one pass immediately, then exit with its code")
+    run_at_start: bool = _setting(False, _boolean, "run one pass immediately, then follow CRON")
     dry_run: bool = _setting(False, _boolean, "compare and report what would be copied; copy nothing")
     sleep_time: float = _setting(5, _seconds, "seconds to wait after copying an image")
     retry_delay_time: float = _setting(5, _seconds, "seconds between attempts for one image")
@@ -174,6 +176,7 @@ class Settings:
     )
     alive_file: Path | None = _setting(None, _path, "file that a service touches every minute, for health checks")
     queue_only: bool = _setting(False, _boolean, "sync only the queued pushes", "--queue")
+    scheduled: bool = _setting(False, _boolean, "run by the schedule, which has logged its warnings itself", "--scheduled")
     given: frozenset[str] = frozenset()
 
 
@@ -228,6 +231,20 @@ def read_settings(flags: Mapping[str, str], problems: "Problems", environ: Mappi
         except ValueError as error:
             problems.add(name, str(error))
     return Settings(**values, given=frozenset(values))
+
+
+def misspelt_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables in `environ` that are not of the contract, but look like one of it: {`JOB`: `JOBS`}."""
+    from difflib import get_close_matches  # noqa: PLC0415 (sync.py --help does not pay for it)
+
+    known = {*VARIABLES, *(f"{name}_FILE" for name, variable in VARIABLES.items() if variable.is_secret)}
+    found = {}
+    for name in sorted(environ.keys() - known):
+        similar = [one for one in known if one[0] == name[:1]]
+        # One wrong letter of four is a difference of a quarter.
+        if matches := get_close_matches(name, similar, 1, 0.75 if len(name) <= SHORT_NAME else 0.8):
+            found[name] = matches[0]
+    return found
 
 
 def flag_of(field_name: str) -> str:

@@ -29,22 +29,28 @@ POSTPONED = "exit status 75"
 LEVELS = {"warning": "WARNING", "error": "ERROR", "fatal": "ERROR"}
 
 
-def execute(script: str, supercronic: str, crontab: str, level: str, log_format: str, *, no_color: bool) -> NoReturn:
-    """Replace this process with `main`, through `script`, which passes its arguments on.
+def execute(command: Sequence[str], log: tuple[str, str, bool], first_pass: Sequence[str]) -> NoReturn:
+    """Replace this process with `main`, through the script that `command` begins with, which passes its arguments on.
 
-    `crontab` is alone in its directory, which `main` removes. Both signals must be blocked: `main` unblocks them.
+    `command` is the script, supercronic and the crontab. The crontab is alone in its directory, which `main` removes. `log`
+    is its level and its format, and whether it has no colours. `first_pass` is the command of the pass before the schedule
+    begins, if there is one. Both signals must be blocked: `main` unblocks them.
     """
-    arguments = (supercronic, crontab, level, log_format, "no-color" if no_color else "color")
+    script, *others = command
+    level, log_format, no_color = log
+    arguments = (*others, level, log_format, "no-color" if no_color else "color", *first_pass)
     os.execv(sys.executable, (sys.executable, script, COMMAND, *arguments))  # noqa: S606 (no shell is needed)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run supercronic until it exits or a signal arrives; return the exit code. `argv` is what `execute` passes."""
-    supercronic, crontab, level, log_format, color = argv
+    supercronic, crontab, level, log_format, color, *first_pass = argv
     log = PlainLog(level, log_format, no_color=color == "no-color")
     try:
         with Shutdown() as shutdown:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            if first_pass and run_first_pass(first_pass, log, shutdown):
+                return shutdown.exit_code
             return Supervisor(supercronic, crontab, log, shutdown).run()
     except Exception as error:
         from imageporter.system import logs  # noqa: PLC0415 (only a bug pays for loguru)
@@ -56,6 +62,20 @@ def main(argv: Sequence[str]) -> int:
         with suppress(OSError):
             os.unlink(crontab)  # noqa: PTH108 (pathlib is not needed here)
             os.rmdir(os.path.dirname(crontab))  # noqa: PTH106, PTH120
+
+
+def run_first_pass(command: Sequence[str], log: PlainLog, shutdown: Shutdown) -> bool:
+    """Run the pass before the schedule begins (RUN_AT_START); return whether a signal has ended it."""
+    log.write("INFO", "RUN_AT_START: the first pass begins now; the schedule follows")
+    prepare = kill_with_parent(os.getpid())  # the only other thread waits for signals, so it holds no lock
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=prepare)  # noqa: PLW1509
+    with shutdown.calling(process.terminate):
+        code = process.wait()
+    if shutdown.signum:
+        log.write("INFO", f"stopped by {signal.Signals(shutdown.signum).name}")
+    elif code:
+        log.write("ERROR", f"the first pass ended with exit code {code}")
+    return shutdown.signum is not None
 
 
 class Supervisor:

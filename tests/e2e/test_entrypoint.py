@@ -8,7 +8,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support import SUPERCRONIC, Proxy, Registry, Stall, User, alive, descendants, wait_for
+from support import SUPERCRONIC, Proxy, Registry, Running, Stall, User, alive, descendants, wait_for
+
+from imageporter import __version__
+from imageporter.config.settings import VARIABLES
 
 EVERY_SECOND = "* * * * * * *"
 
@@ -105,7 +108,65 @@ def test_a_schedule_of_no_or_several_lines(user: User, cron: str) -> None:
 def test_help(user: User, script: str) -> None:
     run = user.run(script, "--help")
     assert run.code == 0
-    assert run.output.endswith("Settings are environment variables, all in `sync.py --help`.\n")
+    assert "\nenvironment:\n  TZ                time zone of CRON and of the logs (default: the machine's)\n" in run.output
+    for name in VARIABLES:
+        assert f"\n  {name} " in run.output
+
+
+@pytest.mark.parametrize("script", ["sync.py", "entrypoint.py", "hook.py"])
+def test_version(user: User, script: str) -> None:
+    run = user.run(script, "--version")
+    assert (run.code, run.output) == (0, f"ImagePorter {__version__}\n")
+
+
+def supercronic_runs(running: Running) -> bool:
+    return any(argv[:1] == [str(SUPERCRONIC)] for argv in descendants(running.process.pid).values())
+
+
+def test_run_at_start_runs_one_pass_before_the_schedule(user: User, source: Registry, target: Registry) -> None:
+    digest = source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    alive_file = user.tmp / "alive"
+    with user.running("entrypoint.py", CRON="@yearly", RUN_AT_START="true", ALIVE_FILE=str(alive_file)) as running:
+        wait_for(
+            lambda: any(argv[:1] == [str(SUPERCRONIC)] for argv in descendants(running.process.pid).values()), "supercronic"
+        )
+        assert target.digest("app:1") == digest
+        run = running.end(signal.SIGTERM, seconds=10)
+    assert run.code == 143
+    assert [line.partition(" (")[0] for line in run.lines[1:5]] == [
+        run.lines[1],
+        "INFO RUN_AT_START: the first pass begins now; the schedule follows",
+        "INFO pass of 1 image",
+        f"INFO copied     {source}/app:1 -> {target}/app:1",
+    ]
+    assert run.lines[0] == "INFO no accounts file found: all registries are accessed anonymously"
+    assert run.lines[1].startswith("INFO scheduled: @yearly; the next pass is at ")
+    assert run.output.count("no accounts file") == 1
+
+
+def test_a_first_pass_that_fails_does_not_end_the_service(user: User, source: Registry, target: Registry) -> None:
+    user.images((f"{source}/gone:1", f"{target}/gone:1"))
+    with user.running("entrypoint.py", CRON="@yearly", RUN_AT_START="true") as running:
+        wait_for(lambda: "ERROR   the first pass ended with exit code 1" in running.output, "the first pass")
+        wait_for(lambda: descendants(running.process.pid), "supercronic")
+        assert running.end(signal.SIGTERM, seconds=10).code == 143
+
+
+def test_a_signal_ends_the_first_pass_and_the_service(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    stall = Stall()
+    user.images((f"{source}/app:1", f"{Proxy(target, stall)}/app:1"))
+    with user.running("entrypoint.py", CRON=EVERY_SECOND, RUN_AT_START="true") as running:
+        wait_for(stall.holding.is_set, "a copy began")
+        below = descendants(running.process.pid)
+        assert not supercronic_runs(running)
+        run = running.end(signal.SIGTERM, seconds=10)
+        assert not alive(below)
+    stall.release.set()
+    assert (run.code, run.lines[-1]) == (143, "INFO stopped by SIGTERM")
+    assert json.loads((user.folder / "data" / "report.json").read_text())["exit_code"] == 143
+    assert list(user.tmp.iterdir()) == []
 
 
 def test_arguments_are_refused(user: User) -> None:
@@ -177,7 +238,7 @@ def test_a_sigterm_reaches_the_running_pass(user: User, source: Registry, target
         assert not alive(below)
     stall.release.set()
     assert run.code == 143
-    assert "interrupted: 1 of the 1 images were not finished; the next pass continues with them" in run.output
+    assert "interrupted: 1 of 1 image not finished; the next pass continues with them" in run.output
     # before, it may have logged that a slow machine's pass takes longer than a second
     assert "supercronic" not in run.output.partition("stopping: ")[2]
     assert json.loads((user.folder / "data" / "report.json").read_text())["exit_code"] == 143
