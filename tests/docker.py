@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import BUNDLE
+
 IMAGE = "imageporter/imageporter:latest"
 PATIENCE = 90.0
 
@@ -19,6 +21,14 @@ def docker(*command: str, check: bool = True, **more: Any) -> subprocess.Complet
     done = subprocess.run(["docker", *command], capture_output=True, text=True, check=False, timeout=600, **more)
     assert not check or done.returncode == 0, f"docker {command}: {done.stdout}{done.stderr}"
     return done
+
+
+def make_image(image: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`make image`, with variables in its environment."""
+    # Without BuildKit's plugin (which Debian does not have) the old builder does it.
+    environ = {"DOCKER_BUILDKIT": "0"} | os.environ | env
+    command = ["make", "-C", str(BUNDLE), "image", "BUILD=--network host", f"IMAGE={image}"]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
 
 def wait_for(condition: Callable[[], Any], what: Callable[[], str] | str, seconds: float = PATIENCE) -> None:

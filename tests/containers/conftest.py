@@ -1,16 +1,13 @@
 """The image, as the Dockerfile makes it, on a real Docker engine; without one these tests are skipped by name."""
 
-import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from docker import IMAGE, Network, docker, logs, started, wait_for
-from support import BUNDLE
+from docker import IMAGE, Network, docker, logs, make_image, started, wait_for
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,10 +15,7 @@ def _image() -> None:
     """The image of this tree."""
     if shutil.which("docker") is None or docker("info", check=False).returncode:
         pytest.skip("no Docker engine answers")
-    # Without BuildKit's plugin (which Debian does not have) the old builder does it.
-    environ = {"DOCKER_BUILDKIT": "0"} | os.environ
-    command = ["make", "-C", str(BUNDLE), "image", "BUILD=--network host", f"IMAGE={IMAGE}"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = make_image(IMAGE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -91,6 +91,22 @@ def test_the_schedule(network: Network, project: Project) -> None:
     assert inspected("imageporter")["State"]["Running"]
 
 
+def test_without_an_accounts_file(network: Network, project: Project) -> None:
+    """docker makes a directory in its place."""
+    digest = network.push("app:1", b"content")
+    (network.folder / "accounts.json").unlink()
+    project.set({"CRON": "0 0 1 1 *", "RUN_AT_START": "true"})
+    project.up()
+    wait_for(lambda: "pass done: 1 copied" in logs("imageporter"), "the pass")
+    assert (network.folder / "accounts.json").is_dir()
+    output = logs("imageporter")
+    assert output.count("accounts.json: is an empty directory, so all registries are accessed anonymously; ") == 1
+    assert network.digest("target", "mirror/app:1") == digest
+    # by hand, as the README has it
+    done = docker("exec", "imageporter", "python", "/app/sync.py")
+    assert "pass done: 0 copied, 1 skipped, 0 failed" in done.stdout
+
+
 def test_a_pass_that_outlasts_the_interval_is_not_overtaken(network: Network, project: Project) -> None:
     network.push("app:1", b"content")
     project.set({"CRON": EVERY_TWO_SECONDS})
@@ -100,6 +116,17 @@ def test_a_pass_that_outlasts_the_interval_is_not_overtaken(network: Network, pr
         assert logs("imageporter").count("pass of 1 image") == 1
     wait_for(lambda: "pass done: 1 copied" in logs("imageporter"), "the pass ends")
     assert "another pass is running" not in logs("imageporter")
+
+
+def test_a_wrong_schedule_ends_after_three_restarts(project: Project) -> None:
+    """With the restart policy that the README recommends."""
+    project.set({"CRON": "61 * * * *"})
+    file = project.folder / "docker-compose.yml"
+    file.write_text(file.read_text().replace('restart: "no"', "restart: on-failure:3"))
+    project.up()
+    wait_for(lambda: logs("imageporter").count("CRON: '61 * * * *' is not a schedule") == 4, "four starts")
+    wait_for(lambda: inspected("imageporter")["State"]["Status"] == "exited", "the end")
+    assert inspected("imageporter")["State"]["ExitCode"] == 2
 
 
 def test_a_stop_during_a_copy(network: Network, project: Project) -> None:
@@ -113,7 +140,7 @@ def test_a_stop_during_a_copy(network: Network, project: Project) -> None:
         assert time.monotonic() - began < 9  # docker kills after ten
     output = logs("imageporter")
     assert "stopping: the running pass, if there is one, gets a SIGTERM" in output
-    assert "interrupted: 1 of the 1 images were not finished; the next pass continues with them" in output
+    assert "interrupted: 1 of 1 image not finished; the next pass continues with them" in output
     assert "stopped by SIGTERM" in output
     assert inspected("imageporter")["State"]["ExitCode"] == 143
 

@@ -6,8 +6,11 @@ import subprocess
 import time
 
 import pytest
-from docker import IMAGE, Network, docker, inspected, logs, started, wait_for
+from docker import IMAGE, Network, docker, inspected, logs, make_image, started, wait_for
 from support import BUNDLE
+
+from imageporter import __version__
+from imageporter.config.settings import VARIABLES
 
 PAIR = ("app:1", "mirror/app:1")
 
@@ -23,7 +26,10 @@ def test_what_is_in_it() -> None:
     assert config["Labels"]["org.opencontainers.image.title"] == "ImagePorter"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     assert config["Healthcheck"]["Test"] == ["CMD", "sh", "/app/healthcheck.sh"]
-    assert inside("cd /app && find . -not -path '*/__pycache__*' -not -path './imageporter/*' | sort").split() == [
+    found = inside(
+        "cd /app && find . -not -path '*/__pycache__*' -not -path './imageporter/*' -not -path './libraries/*' | sort"
+    )
+    assert found.split() == [
         ".",
         "./LICENSE",
         "./crontab.tmpl",
@@ -31,7 +37,7 @@ def test_what_is_in_it() -> None:
         "./healthcheck.sh",
         "./hook.py",
         "./imageporter",
-        "./requirements.txt",
+        "./libraries",
         "./sync.py",
     ]
     assert inside("for each in go gcc cc make git; do command -v $each; done; true") == ""
@@ -40,7 +46,7 @@ def test_what_is_in_it() -> None:
 
 def test_it_is_small() -> None:
     """What the README says of its size: MB that it adds to python slim."""
-    base = re.findall(r"^FROM (python:.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
+    base = re.findall(r"/(python:.*-slim)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     version = re.findall(r"^ARG PYTHON_VERSION=(.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     added = inspected(IMAGE)["Size"] - inspected(base.replace("${PYTHON_VERSION}", version))["Size"]
     (output,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "README.md").read_text())
@@ -213,8 +219,53 @@ def test_two_users_on_one_volume(network: Network) -> None:
         done = network.run("-v", f"{volume}:/data")
     finally:
         docker("volume", "rm", volume)
-    words = "DATA_DIR: /data/lock belongs to user 0, and this is user 1000; correct the owner of all that is there, or run as"
+    words = (
+        "DATA_DIR: '/data/lock' belongs to user 0, and this is user 1000; run `chown -R 1000 /data` as root "
+        "(on the host, if it is mounted), or run this as user 0"
+    )
     assert (done.returncode, words in done.stdout) == (2, True), done.stdout
+
+
+def test_data_that_cannot_be_written_and_what_to_do(network: Network) -> None:
+    network.files()
+    done = network.run("--read-only", "--tmpfs", "/tmp")
+    words = (
+        "DATA_DIR: '/data' is on a read-only file system; mount a volume there (docker run -v imageporter-data:/data), "
+        "or name another directory"
+    )
+    assert (done.returncode, words in done.stdout) == (2, True), done.stdout
+    done = network.run("-e", "DATA_DIR=/srv/data")
+    words = (
+        "DATA_DIR: user 1000 cannot create '/srv/data'; run `install -d -o 1000 /srv/data` as root, or name another directory"
+    )
+    assert (done.returncode, words in done.stdout) == (2, True), done.stdout
+
+
+def test_the_help_lists_the_variables() -> None:
+    done = docker("run", "--rm", IMAGE, "--help")
+    for name in VARIABLES:
+        assert f"\n  {name} " in done.stdout
+    assert docker("run", "--rm", IMAGE, "--version").stdout == f"ImagePorter {__version__}\n"
+
+
+def test_the_mirrors_of_a_build() -> None:
+    """Each of the three is really used: a build fails with one that offers nothing, and no address stays in the image."""
+    name = "imageporter-mirrored:latest"
+    try:
+        done = make_image(name, GOPROXY="off")
+        assert done.returncode != 0
+        assert "module lookup disabled by GOPROXY=off" in done.stdout + done.stderr
+        done = make_image(name, PIP_INDEX_URL="http://me:password@127.0.0.1:9/simple")
+        assert done.returncode != 0
+        assert "No matching distribution found" in done.stdout + done.stderr
+        done = make_image(name, BASE_REGISTRY="127.0.0.1:9/mirror")
+        assert done.returncode != 0
+        assert "http://127.0.0.1:9/v2/" in done.stdout + done.stderr
+    finally:
+        docker("image", "rm", "--force", name, check=False)
+    history = docker("history", "--no-trunc", IMAGE).stdout
+    assert "PIP_INDEX_URL" not in history
+    assert "GOPROXY" not in history
 
 
 def test_too_few_processes_are_explained(network: Network) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User
+from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User, free_port
 
 from imageporter.config.accounts_file import load_accounts
 from imageporter.config.images_file import load_images
@@ -119,7 +120,21 @@ def test_the_example_maps_are_read_without_a_mistake(readme: str, tmp_path: Path
 
 
 def test_the_compose_file_is_the_one_that_is_shipped(readme: str) -> None:
-    assert (BUNDLE / "docker-compose.yml").read_text() in blocks(readme, "yaml")
+    shipped = (BUNDLE / "docker-compose.yml").read_text()
+    assert without_comments(shipped) in [without_comments(block) for block in blocks(readme, "yaml")]
+
+
+def without_comments(yaml: str) -> str:
+    return re.sub(r"(?m)^ *#.*\n| +#.*$", "", yaml)
+
+
+def test_the_chinese_readme_has_chinese_comments_and_one_word_for_each_thing() -> None:
+    chinese = READMES[1].read_text(encoding="utf-8")
+    comments = [line for block in blocks(chinese, "yaml") for line in re.findall(r"# .*", block)]
+    assert comments
+    assert [line for line in comments if line.isascii()] == []
+    # a registry is 镜像仓库, a repository 存储库, and this repository 代码库
+    assert re.findall(r".*(?<!镜像)仓库.*", chinese) == []
 
 
 def test_the_crontab_line_runs_as_cron_runs_it(readme: str, user: User, source: Registry, target: Registry) -> None:
@@ -154,6 +169,22 @@ def test_make_sync_works_on_the_current_folder(user: User, source: Registry, tar
     assert (user.folder / "data" / "report.json").exists()
 
 
+def test_a_clone_whose_path_contains_a_space(user: User, source: Registry, target: Registry, tmp_path: Path) -> None:
+    digest = source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    clone = tmp_path / "image porter's" / "clone of it"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench")
+    shutil.copytree(BUNDLE, clone, ignore=ignored)
+    for built in (".venv", ".tools"):
+        (clone / built).symlink_to(BUNDLE / built)
+    environ = user.environ({"DOCKER_CONFIG": "/nowhere"})
+    for folder, command in ((clone, ["make", "demo"]), (user.folder, ["make", "-f", str(clone / "Makefile"), "sync"])):
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert target.digest("app:1") == digest
+    assert list(user.home.iterdir()) == []
+
+
 def test_the_json_lines_are_those_that_are_printed(readme: str, user: User, source: Registry, target: Registry) -> None:
     source.push("app/web:1")
     user.images((f"{source}/app/web:1", f"{target}/mirror/web:1"))
@@ -178,7 +209,7 @@ def first_error(run: Run) -> str:
     return next(line for line in run.lines if line.startswith("ERROR"))
 
 
-def test_the_five_errors_are_those_that_are_printed(
+def test_the_errors_are_those_that_are_printed(
     readme: str, user: User, source: Registry, target: Registry, guarded: Registry
 ) -> None:
     source.push("app:1")
@@ -201,11 +232,15 @@ def test_the_five_errors_are_those_that_are_printed(
     user.images((f"{guarded}/app:1", f"{target}/app:1"))
     printed.append(first_error(user.run("sync.py")))
 
+    off = f"127.0.0.1:{free_port()}"
+    user.images((f"{off}/app:1", f"{target}/app:1"))
+    printed.append(first_error(user.run("sync.py")))
+
     # the README names registries where the test has addresses
     names = {str(source): "registry.example.com", str(busy): "registry.example.com", str(target): "nas.example.com"}
-    names |= {str(guarded): "guarded.example.com"}
+    names |= {str(guarded): "guarded.example.com", off: "off.example.com"}
     log = "\n".join(printed)
     for address, name in names.items():
         log = log.replace(f"http://{address}", f"https://{name}").replace(address, name)
     # on loopback crane tries plain HTTP as well, and says so
-    assert marked(readme, "errors") == re.sub(r"; GET https:.*", "", log).splitlines()
+    assert marked(readme, "errors") == re.sub(r'; Get "https://off.example.com/v2/": .*', "", log).splitlines()
