@@ -129,9 +129,7 @@ def test_run_at_start_runs_one_pass_before_the_schedule(user: User, source: Regi
     user.images((f"{source}/app:1", f"{target}/app:1"))
     alive_file = user.tmp / "alive"
     with user.running("entrypoint.py", CRON="@yearly", RUN_AT_START="true", ALIVE_FILE=str(alive_file)) as running:
-        wait_for(
-            lambda: any(argv[:1] == [str(SUPERCRONIC)] for argv in descendants(running.process.pid).values()), "supercronic"
-        )
+        wait_for(lambda: supercronic_runs(running), "supercronic")
         assert target.digest("app:1") == digest
         run = running.end(signal.SIGTERM, seconds=10)
     assert run.code == 143
