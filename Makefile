@@ -8,12 +8,15 @@
 # All paths are relative to this folder, because make cannot handle a space in the name of a target.
 quoted = '$(subst ','\'',$(1))'
 ROOT  := $(shell cd "$$(dirname "$$(echo $(call quoted,$(MAKEFILE_LIST)) | sed 's/^ *//')")" && pwd -P)
-FILES ?= $(CURDIR)
 
 ifneq ($(CURDIR),$(ROOT))
-.PHONY: $(or $(MAKECMDGOALS),help)
-$(or $(MAKECMDGOALS),help):
-	@$(MAKE) --no-print-directory -C $(call quoted,$(ROOT)) FILES=$(call quoted,$(FILES)) $@
+# All goals at once: one make for each would build the same things at the same time.
+GOALS := $(or $(MAKECMDGOALS),help)
+.PHONY: $(GOALS) forwarded
+$(GOALS): forwarded
+	@:
+forwarded:
+	@CALLED_FROM="$$PWD" $(MAKE) --no-print-directory -C $(call quoted,$(ROOT)) $(GOALS)
 else
 
 VENV   := .venv
@@ -50,7 +53,7 @@ demo: $(VENV)/.run $(CRANE_BUILT)  ## two registries on this machine, and what a
 
 .PHONY: sync
 sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.json of the current folder
-	@cd $(call quoted,$(FILES)) && $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(ROOT)/sync.py)
+	@cd "$${CALLED_FROM:-.}" && $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(ROOT)/sync.py)
 
 .PHONY: tools
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
@@ -86,7 +89,7 @@ check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 40 minutes
+bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 50 minutes
 	$(VENV)/bin/python bench/bench.py $(BENCH)
 
 .PHONY: figures

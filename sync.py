@@ -55,7 +55,10 @@ def main(argv: Sequence[str]) -> int:
     with Shutdown() as shutdown:
         plan = read(argv, shutdown)
         data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
-        if queue_only and push_queue.is_empty(data_dir):
+        with reporting.refusal_reported(plan.settings):
+            is_done = queue_only and push_queue.is_empty(data_dir)
+        if is_done:
+            reporting.report_empty_queue(plan.settings)
             return 0
         with (
             reporting.refusal_reported(plan.settings),

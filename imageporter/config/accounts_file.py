@@ -74,8 +74,17 @@ KEYS = ("registry", "username", "password", "insecure")
 
 
 def find_accounts_file() -> Path | None:
-    """Return the accounts file of the working directory, or None."""
-    return files.find_file(STEMS)
+    """Return the accounts file of the working directory, or None. An empty directory in its place hides no other file."""
+    found = [path for path in files.candidates(STEMS) if path.exists() or path.is_symlink()]
+    return next((path for path in found if not is_empty_directory(path)), found[0] if found else None)
+
+
+def is_empty_directory(path: Path) -> bool:
+    """Return whether `path` is an empty directory, as docker makes one where a mounted file is missing on the host."""
+    try:
+        return not any(path.iterdir())
+    except OSError:
+        return False
 
 
 def load_accounts(path: Path, problems: Problems, environ: Mapping[str, str]) -> Accounts:

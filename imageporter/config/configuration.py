@@ -68,8 +68,12 @@ def load_configuration(settings: Settings, problems: Problems, parts: Parts = Pa
     go.
     """
     config_file = settings.config_file
-    if config_file is None and settings.images_file is None and images_file.find_images_file() is None:
-        config_file = files.find_file(STEMS)
+    others = files.find_file(STEMS)
+    if config_file is None and settings.images_file is None:
+        images = images_file.find_images_file()
+        config_file = others if images is None else None
+        if images and others and parts.images and not (settings.queue_only or settings.scheduled):
+            logger.warning("{} is ignored, because there is {}", others, images)
     found = SyncFile({})
     sync_path = files.find_file((sync_file.STEM,))
     if sync_path is not None and sync_path != config_file:
@@ -116,7 +120,7 @@ def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
     if path is None:
         logger.log("INFO" if is_first else "DEBUG", "no accounts file found: all registries are accessed anonymously")
         return Accounts({})
-    if _is_empty_directory(path):
+    if accounts_file.is_empty_directory(path):
         message = (
             "{}: is an empty directory, so all registries are accessed anonymously; docker makes one where a mounted file is "
             "missing on the host: remove the directory there and put the file in its place, or leave out the mount"
@@ -124,13 +128,6 @@ def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
         logger.log("WARNING" if is_first else "DEBUG", message, path)
         return Accounts({})
     return accounts_file.load_accounts(path, problems, process_environ())
-
-
-def _is_empty_directory(path: Path) -> bool:
-    try:
-        return not any(path.iterdir())
-    except OSError:
-        return False
 
 
 def _validate_combined(data: Any, path: Path, settings: Settings, problems: Problems, parts: Parts) -> Configuration:

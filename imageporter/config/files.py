@@ -79,8 +79,10 @@ def add_missing_brackets(data: Mapping[str, object], keys: Iterable[str], locati
     if found:
         names = f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else found[0]
         what = f"{names} {'are keys' if len(found) > 1 else 'is a key'}"
-        yaml = 'write "- " before its first key' if location.path.suffix != ".json" else "write [ before it and ] after it"
-        problems.add(location, f"{what} of an entry, but the brackets of the list are missing; {yaml}")
+        missing = "the brackets of the list are missing; write [ before it and ] after it"
+        if location.path.suffix != ".json":
+            missing = 'the list is missing; write "- " before its first key'
+        problems.add(location, f"{what} of an entry, but {missing}")
     return bool(found)
 
 

@@ -240,9 +240,13 @@ def misspelt_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str
     known = {*VARIABLES, *(f"{name}_FILE" for name, variable in VARIABLES.items() if variable.is_secret)}
     found = {}
     for name in sorted(environ.keys() - known):
-        similar = [one for one in known if one[0] == name[:1]]
+        # The accounts of others are named like those of the hook (HUB_TOKEN), so the whole prefix must be there.
+        prefix = "HOOK" if name.startswith("HOOK") else name[:1]
+        similar = [one for one in known if one.startswith(prefix) and (prefix == "HOOK") == one.startswith("HOOK")]
         # One wrong letter of four is a difference of a quarter.
-        if matches := get_close_matches(name, similar, 1, 0.75 if len(name) <= SHORT_NAME else 0.8):
+        if matches := get_close_matches(
+            name, similar, 1, 0.75 if len(name) <= SHORT_NAME else 0.8 if prefix == "HOOK" else 0.85
+        ):
             found[name] = matches[0]
     return found
 

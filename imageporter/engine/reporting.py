@@ -1,7 +1,6 @@
 """What the report files say: how a pass ended, or why it did not start."""
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +10,8 @@ from typing import Any
 from imageporter.config.settings import Settings
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
-from imageporter.store.report import report_path, write_report
+from imageporter.store import locks
+from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system.errors import AlreadyRunningError, QueueRunPostponedError, UserError
 from imageporter.system.stopwatch import Stopwatch
 
@@ -26,7 +26,7 @@ def report_pass(settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stop
 @contextmanager
 def refusal_reported(settings: Settings) -> Iterator[None]:
     """A context whose UserError is reported, so that nobody takes the last good pass for this one."""
-    stopwatch, started = Stopwatch(), time.time()
+    stopwatch = Stopwatch()
     try:
         yield
     except QueueRunPostponedError:
@@ -35,10 +35,16 @@ def refusal_reported(settings: Settings) -> Iterator[None]:
         if not os.access(settings.data_dir, os.W_OK):  # which is one of the problems
             raise
         content = _content(settings, (), stopwatch, error.exit_code) | {"problems": error.lines, "images": ()}
-        # The running pass may end now, and its own report matters more.
-        newest = started if isinstance(error, AlreadyRunningError) else None
+        # The running pass may have written its own report, which matters more. It wrote the lock when it began.
+        newest = locks.held_since(settings.data_dir) if isinstance(error, AlreadyRunningError) else None
         write_report(_path(settings), content, unless_newer_than=newest)
         raise
+
+
+def report_empty_queue(settings: Settings) -> None:
+    """Replace the report of a queue run that could not start: this one could, and there was nothing to do."""
+    if "problems" in (read_report(_path(settings)) or {}):
+        report_pass(settings, (), Stopwatch(), 0)
 
 
 def _path(settings: Settings) -> Path:

@@ -1,5 +1,6 @@
 """The log lines of a pass, its summary, and its exit code."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from imageporter.system.stopwatch import Stopwatch
 
 PASS = "pass"  # noqa: S105 (no password)
 QUEUE_RUN = "queue run"
+MOST_GROUPS = 50
 FIRST = 3  # images of a group that the summary names
 DOUBT = "the copy may fail, too, but some registries answer 401 or 403 for a repository that does not exist yet"
 # In the counts an interrupted image is a failed one, too.
@@ -68,10 +70,12 @@ def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch, 
     for outcome in outcomes:
         if reason := outcome.reason or outcome.error:
             groups[outcome.status, outcome.host, reason].append(outcome)
-    for (status, host, reason), group in groups.items():
+    for (status, host, reason), group in itertools.islice(groups.items(), MOST_GROUPS):
         doubt = f"; {DOUBT}" if status is Status.WOULD_COPY else ""
         where = f" at {host}" if host else ""
         logger.info("{}{}: {}: {}{}: {}", status, where, quantity(len(group), "image"), reason, doubt, _first(group, host))
+    if len(groups) > MOST_GROUPS:
+        logger.info("and {} more reasons, which report.json has", len(groups) - MOST_GROUPS)
     refusing = {host for _, host, reason in groups if host and ErrorKind.UNAUTHORIZED.value in reason}
     if accounts.file is None and refusing:
         message = "no accounts file was found, and anonymous access is refused: {}; write the account into accounts.json"

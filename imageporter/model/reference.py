@@ -128,17 +128,17 @@ def is_tag(text: str) -> bool:
 def parse_tag(tag: str, text: str) -> str:
     """Parse the tag of `text`. Raises ValueError with a text that can follow "what: "."""
     if not is_tag(tag):
-        advice = (
-            f"; for all tags like this, write the regular expression :/{_glob_pattern(tag)}/" if _GLOB.fullmatch(tag) else ""
-        )
+        advice = ""
+        if _GLOB.fullmatch(tag) and "," not in text:
+            advice = f"; as a source, all tags like it are :/{_glob_pattern(tag)}/ (with no tag at the target)"
         raise ValueError(f"{shown(text)!r} has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'{advice}")
     return tag
 
 
 def _glob_pattern(glob: str) -> str:
-    """Return the regular expression of a shell pattern: `^1\\.` of `1.*`."""
-    pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in glob)
-    return f"^{pattern}$".removesuffix(".*$")
+    """Return the regular expression of a shell pattern: `^1[.]` of `1.*` (a backslash would be special in JSON)."""
+    pattern = "".join({"*": ".*", "?": ".", ".": "[.]"}.get(sign, sign) for sign in glob)
+    return f"^{pattern}$".removesuffix(".*$").removeprefix("^.*").removeprefix("^" if pattern == ".*" else "") or "."
 
 
 def parse_prefix(text: str) -> str:

@@ -26,7 +26,7 @@ FILES = (
 DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 
 _PEM_ADVICE = "it needs PEM text, which begins with -----BEGIN CERTIFICATE-----"
-_CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
+_CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----[ \t]*\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
 
 
 def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
@@ -54,14 +54,16 @@ def check_ca_variables(environ: Mapping[str, str], problems: Problems) -> None:
                 problems.add("SSL_CERT_FILE", f"{path!r} contains no certificate; {_PEM_ADVICE}")
         except OSError as error:
             problems.add("SSL_CERT_FILE", f"{path!r} cannot be read: {error.strerror}; correct the path, or mount the file")
-    if directories := environ.get("SSL_CERT_DIR"):
-        for directory in directories.split(":"):
-            try:
-                if not any(map(_CERTIFICATE.search, _readable(Path(directory).iterdir()))):
-                    problems.add("SSL_CERT_DIR", f"{directory!r} contains no certificate; {_PEM_ADVICE}")
-            except OSError as error:
-                text = f"{directory!r} cannot be read: {error.strerror}; correct the path, or mount the directory"
-                problems.add("SSL_CERT_DIR", text)
+    reasons = []
+    for directory in filter(None, environ.get("SSL_CERT_DIR", "").split(":")):
+        try:
+            if any(map(_CERTIFICATE.search, _readable(Path(directory).iterdir()))):
+                return  # one is enough
+            reasons.append(f"{directory!r} contains no certificate; {_PEM_ADVICE}")
+        except OSError as error:
+            reasons.append(f"{directory!r} cannot be read: {error.strerror}; correct the path, or mount the directory")
+    for reason in reasons:
+        problems.add("SSL_CERT_DIR", reason)
 
 
 def ca_variables(bundle: Path | None) -> dict[str, str]:

@@ -200,11 +200,10 @@ class _Multi(pycurl.AsyncCurlMulti):  # type: ignore[misc]
         if self._futures:
             self._schedule(loop)
 
-    async def aclose(self) -> None:
-        """Close every connection, and cancel the requests."""
+    def stop_reading(self) -> None:
+        """Cancel the timer, in the thread of the event loop."""
         if self._read_again:
             self._read_again.cancel()
-        await super().aclose()
 
 
 class _Connections:
@@ -274,6 +273,7 @@ class _Connections:
         libcurl waits for its look-ups of host names, which a dead name server may delay for 20 seconds. So this waits for
         CLOSE_SECONDS at most, and leaves the rest to a thread that does not keep the process.
         """
+        self._multi.stop_reading()
         closing = threading.Thread(target=lambda: asyncio.run(self._multi.aclose()), daemon=True)
         with suppress(RuntimeError):  # no more threads are allowed; the process ends soon
             closing.start()

@@ -145,6 +145,8 @@ class Crane:
         except RegistryError as error:
             sides = {"source": source, "target": target}
             named = [(side, image) for side, image in sides.items() if f"//{registry_of(image)}/" in error.detail]
+            if source.host == target.host:
+                named = [("copy", target)]
             raise (self._explain(error, *named[0]) if len(named) == 1 else error) from None
 
     async def _copy_through_directory(self, source: Reference, target: Reference) -> None:
@@ -168,16 +170,15 @@ class Crane:
         """Run crane for one image, with its account and security; an error names its registry."""
         is_insecure = self._accounts.is_insecure(image)
         if known := self._rejected.get((image.host, is_insecure)):
-            raise RegistryError(subject, known.kind, known.detail, image.host)
+            raise self._explain(known, subject, image)
         directory = self._credentials.directory(image)
         limit = self._probe_limit if seconds is None else replace(self._probe_limit, seconds=seconds)
         try:
             return await self._run(subject, (*_insecure_flag(is_insecure), *command), directory, limit)
         except RegistryError as error:
-            explained = self._explain(error, subject, image)
-            if explained.kind in INSECURE and f'//{registry_of(image)}/v2/"' in error.detail:
-                self._rejected[image.host, is_insecure] = explained
-            raise explained from None
+            if error.kind in INSECURE and f'//{registry_of(image)}/v2/"' in error.detail:
+                self._rejected[image.host, is_insecure] = error
+            raise self._explain(error, subject, image) from None
 
     def _explain(self, error: RegistryError, subject: str, image: Reference) -> RegistryError:
         """Return `error` as an error of `image`, with the account that was refused, or what to do."""
@@ -185,6 +186,7 @@ class Crane:
         if error.kind in REFUSED:
             found = self._accounts.find(image)
             account = f"as {found.username}" if found and found.username else f"no account for {image.host}"
+            account = self._masker.mask(account)  # a token may be both the username and the password
         elif error.kind in INSECURE:
             detail += f"; {insecure_advice(error)}{self._accounts.insecure_advice(image)}"
         return RegistryError(subject, error.kind, detail, image.host, status=error.status, account=account)

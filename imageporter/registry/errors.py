@@ -39,11 +39,14 @@ _ATTEMPT = re.compile(r"; (?=[A-Z][A-Za-z]+ \"?https?://)")
 _SPEAKS_HTTPS = re.compile(r": x509: |https://\S+: unexpected status code")
 # The connection failed: Go's wording for the name, the connection and the certificate.
 _NO_RESPONSE = re.compile(
-    r": dial |: tls: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset"
+    r": dial |: tls: |: x509: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset"
     r"|handshake timeout|: i/o timeout|broken pipe|timeout awaiting response headers"
 )
+_RESPONSE = re.compile(r"(?:^|: )[A-Z]{3,} https?://\S+: ")
+_AUTHORITY = re.compile(r'https?://([^/\s"]+)')
 _WITHOUT_TLS = "server gave HTTP response to HTTPS client"
 _CERTIFICATE = ": x509: "
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _URL_PATH = re.compile(r'(https?://[^/\s"]+)/[^\s"]*?(:?)(?=[\s"]|$)')
 # In crane's errors a code follows ": "; in a URL (a tag may be named DENIED) it does not.
 _CODE = re.compile(r"(?:^|: )(TOOMANYREQUESTS|UNAUTHORIZED|DENIED|MANIFEST_UNKNOWN|NAME_UNKNOWN)\b")
@@ -100,7 +103,7 @@ class RegistryError(Exception):
         detail = process_limit_advice(stderr) or _error_line(stderr) or f"crane exited with {exit_code}"
         # The last attempt decides, because for plain HTTP crane reports its HTTPS attempt first. But if that attempt got a
         # certificate or a status, the server speaks HTTPS, and only that attempt says what is wrong.
-        attempts = _ATTEMPT.split(detail)
+        attempts = _attempts(detail)
         attempt = next((one for one in attempts if _SPEAKS_HTTPS.search(one)), attempts[-1])
         status = _STATUS.search(attempt)
         kind = _kind_of(attempt, status)
@@ -116,7 +119,7 @@ class RegistryError(Exception):
         """The error without what only concerns one image, so that equal reasons can be counted."""
         if self.is_permanent:
             return f"{self.subject} {self.kind.value}{self._suffix}"
-        return _URL_PATH.sub(r"\1\2", str(self))
+        return _DIGEST.sub("sha256:...", _URL_PATH.sub(r"\1\2", str(self)))
 
     @property
     def concerns_registry(self) -> bool:
@@ -127,6 +130,18 @@ class RegistryError(Exception):
     def is_outage(self) -> bool:
         """Whether the registry itself is in trouble: it cannot be reached, does not respond, or answers 5xx."""
         return self.kind in {ErrorKind.UNREACHABLE, ErrorKind.TIMED_OUT} or self.status in SERVER_ERRORS
+
+
+def _attempts(detail: str) -> list[str]:
+    """Split crane's joined errors. A registry's body may look like another attempt, but at another host."""
+    attempts: list[str] = []
+    for part in _ATTEMPT.split(detail):
+        first, host = (_AUTHORITY.search(text) for text in (attempts[0] if attempts else part, part))
+        if attempts and (first is None or host is None or first[1] != host[1]):
+            attempts[-1] += f"; {part}"
+        else:
+            attempts.append(part)
+    return attempts
 
 
 def insecure_advice(error: RegistryError) -> str:
@@ -154,10 +169,14 @@ def _error_line(stderr: str) -> str:
 def _kind_of(attempt: str, status: "re.Match[str] | None") -> ErrorKind:
     """Return the kind of one failed attempt. A status that crane did not expect decides, since a body may say anything."""
     before = attempt[: status.start()] if status else attempt
-    if _WITHOUT_TLS in before:
-        return ErrorKind.WITHOUT_TLS
-    if _CERTIFICATE in before:
-        return ErrorKind.NOT_TRUSTED
+    # `GET https://...: CODE: ...` quotes a response, and `Get "https://...": ...` says that there was none.
+    response = _RESPONSE.search(attempt)
+    connecting = attempt[: response.start()] if response else attempt
+    if "proxyconnect" not in connecting:
+        if _WITHOUT_TLS in connecting:
+            return ErrorKind.WITHOUT_TLS
+        if _CERTIFICATE in connecting:
+            return ErrorKind.NOT_TRUSTED
     if _NO_RESPONSE.search(before):
         return ErrorKind.UNREACHABLE
     if status:

@@ -106,6 +106,11 @@ def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool) -> Iterator[Pa
             shutil.rmtree(private, ignore_errors=True)
 
 
+def held_since(data_dir: Path) -> float:
+    """Return when the current holder of the lock of a full pass began, in seconds since 1970."""
+    return (data_dir / LOCK).stat().st_mtime
+
+
 def _wait_for_queue_run(descriptor: int, path: Path, shutdown: Shutdown) -> None:
     is_logged = False
     while not _acquire(descriptor):

@@ -30,7 +30,8 @@ def write_report(path: Path, content: dict[str, Any], *, unless_newer_than: floa
         with directory_lock(path.parent):
             if unless_newer_than is not None and path.exists() and path.stat().st_mtime > unless_newer_than:
                 return
-            with open(temporary, "w", encoding="utf-8") as file:
+            # A name may hold bytes that are no text; their escapes are those of JSON.
+            with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
                 json.dump(content, file, ensure_ascii=False, indent=1)
                 file.flush()
                 os.fsync(file.fileno())

@@ -135,6 +135,12 @@ def test_a_run_that_could_not_start_is_reported(user: User, source: Registry, ta
     ]
     assert user.sync("--queue", JOBS="many").code == 2
     assert report(user, "report-queue.json")["exit_code"] == 2
+    assert user.sync("--queue").code == 0  # nothing is queued
+    assert report(user, "report-queue.json")["exit_code"] == 0
+    (user.folder / "data" / "queue.db").mkdir()
+    assert user.sync("--queue").code == 2
+    assert report(user, "report-queue.json")["problems"][0].startswith("DATA_DIR: data/queue.db cannot be used: ")
+    (user.folder / "data" / "queue.db").rmdir()
     assert user.sync().code == 0
     assert report(user)["exit_code"] == 0
     # crane refuses an account

@@ -76,8 +76,19 @@ def test_an_empty_directory_in_place_of_the_accounts_file(capsys: pytest.Capture
         "WARNING accounts.json: is an empty directory, so all registries are accessed anonymously; docker makes one where a "
         "mounted file is missing on the host: remove the directory there and put the file in its place, or leave out the mount"
     ) in capsys.readouterr().out
+    write("auth.json", ACCOUNT)  # is not hidden by it
+    assert [account.prefix for account in load()[0].accounts] == ["quay.io"]
+    Path("auth.json").unlink()
     write("accounts.json/accounts.json", [])  # whoever puts a file into it has misunderstood something
     assert load()[1][0].startswith("accounts.json: is a directory, not a file; ")
+
+
+def test_a_file_that_is_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    write("images.json", {})
+    write("config.json", {})
+    load()
+    assert "WARNING config.json is ignored, because there is images.json\n" in capsys.readouterr().out
 
 
 def test_variables_that_look_like_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

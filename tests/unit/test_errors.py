@@ -69,6 +69,32 @@ def test_plain_http_where_tls_was_expected_and_untrusted_certificates_are_perman
         assert (error.kind, error.is_permanent, error.is_outage, error.concerns_registry) == (kind, True, False, True)
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("UNKNOWN: unknown error", ErrorKind.OTHER),
+        ("MANIFEST_UNKNOWN: no", ErrorKind.NOT_FOUND),
+        ("TOOMANYREQUESTS: no", ErrorKind.RATE_LIMITED),
+    ],
+)
+@pytest.mark.parametrize(
+    "text", ["x509: certificate signed by unknown authority", "http: server gave HTTP response to HTTPS client"]
+)
+def test_what_a_registry_says_of_another_one_does_not_make_it_untrusted(code: str, kind: ErrorKind, text: str) -> None:
+    """A pull-through cache may quote its upstream's error in its response."""
+    quoted = f'Get "https://registry-1.docker.io/v2/": {text}'
+    for joint in ("; ", ": "):
+        stderr = f"Error: GET http://127.0.0.1:1/v2/a/manifests/1: {code}{joint}{quoted}"
+        error = RegistryError.from_crane_stderr("source", stderr, 1)
+        assert error.kind in {kind, ErrorKind.UNREACHABLE}
+        assert error.detail == stderr.removeprefix("Error: ")
+
+
+def test_the_certificate_of_a_proxy_is_not_that_of_the_registry() -> None:
+    stderr = 'Error: Get "https://r.io/v2/": proxyconnect tcp: tls: failed to verify certificate: x509: unknown authority'
+    assert RegistryError.from_crane_stderr("source", stderr, 1).kind is ErrorKind.UNREACHABLE
+
+
 def test_the_reason_leaves_out_what_only_concerns_one_image() -> None:
     error = RegistryError("source", ErrorKind.NOT_FOUND, "GET https://r.io/v2/a/manifests/1: NAME_UNKNOWN", "r.io")
     assert error.reason == "source not found"

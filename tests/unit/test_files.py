@@ -130,7 +130,7 @@ def test_problems_in_images_json(content: str | bytes, lines: list[str]) -> None
         (
             "source: a\ntarget: b\n",
             [
-                'images.yaml: "source" and "target" are keys of an entry, but the brackets of the list are missing; '
+                'images.yaml: "source" and "target" are keys of an entry, but the list is missing; '
                 'write "- " before its first key'
             ],
         ),

@@ -51,8 +51,10 @@ def test_parse_normalises_and_prints_what_it_parses(text: str, normalised: str) 
         ("a:b:c", "'a:b:c' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
         ("a:", "'a:' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
         ("a:" + "t" * 129, "'a:" + "t" * 129 + "' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
-        ("a:1.*", f"'a:1.*' {TAG}; for all tags like this, write the regular expression :/^1\\./"),
-        ("a:v?-*-x", f"'a:v?-*-x' {TAG}; for all tags like this, write the regular expression :/^v.\\-.*\\-x$/"),
+        ("a:1.*", f"'a:1.*' {TAG}; as a source, all tags like it are :/^1[.]/ (with no tag at the target)"),
+        ("a:*", f"'a:*' {TAG}; as a source, all tags like it are :/./ (with no tag at the target)"),
+        ("a:*-rc", f"'a:*-rc' {TAG}; as a source, all tags like it are :/-rc$/ (with no tag at the target)"),
+        ("a:v?-*-x", f"'a:v?-*-x' {TAG}; as a source, all tags like it are :/^v.-.*-x$/ (with no tag at the target)"),
         (
             "nas/mirror/img:1",
             "'nas/mirror/img:1' cannot be on Docker Hub, where a name has one or two parts; "

@@ -34,6 +34,12 @@ def test_a_dry_run_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert names == ["report.json", "report-dry-run.json", "report-queue.json", "report-queue-dry-run.json"]
 
 
+def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(path, {"problems": ["\udcff.json: not found", "\ud800"]})
+    assert read_report(path) == {"problems": ["\udcff.json: not found", "\ud800"]}
+
+
 def test_a_newer_report_stays(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     before = time.time() - 60

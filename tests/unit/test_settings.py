@@ -86,6 +86,7 @@ def test_a_misspelt_variable_is_found(name: str, similar: str) -> None:
 def test_other_variables_are_nobodys_business() -> None:
     """What shells, Docker, Kubernetes and CI set."""
     names = "PATH HOME USER LOGNAME LANG PWD TERM HOSTNAME COLOR NO_PROXY CONFIG_DIR HOOK_PORT HOOK_SERVICE_HOST JOB_NAME"
+    names += " HUB_PASSWORD HUB_TOKEN HUB_TOKEN_FILE HARBOR_PASSWORD_FILE HOST_USERNAME CRON_FILE ACCOUNTS_DIR"
     assert misspelt_variables(dict.fromkeys(names.split(), "x")) == {}
 
 
