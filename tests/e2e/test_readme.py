@@ -182,7 +182,7 @@ def test_a_clone_whose_path_contains_a_space(user: User, source: Registry, targe
         done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     assert target.digest("app:1") == digest
-    assert list(user.home.iterdir()) == []
+    assert [path.name for path in user.home.iterdir() if path.name != ".config"] == []  # where Go counts its calls
 
 
 def test_the_json_lines_are_those_that_are_printed(readme: str, user: User, source: Registry, target: Registry) -> None:

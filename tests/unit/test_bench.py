@@ -91,7 +91,8 @@ def test_the_rules_by_tag_take_each_tag_once(digits: int) -> None:
 
 
 def test_memory_and_cpu_of_a_short_run(tmp_path: Path) -> None:
-    script = "x = b'x' * (100 << 20); del x; sum(range(10_000_000))"
+    # It sleeps until a sample was surely taken: a busy machine may not run the sampler for a while.
+    script = "import time; x = b'x' * (100 << 20); del x; sum(range(10_000_000)); time.sleep(1)"
     result = measure.measured([sys.executable, "-c", script], tmp_path, ENV, limit=60)
     assert result.code == 0
     assert 100 << 20 < result.memory < 150 << 20
