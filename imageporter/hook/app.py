@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from imageporter.config.settings import Settings
 from imageporter.hook.authentication import Authenticator
-from imageporter.hook.rate_limit import TokenBucket
+from imageporter.hook.rate_limit import BodyLimit, LogLimit, TokenBucket
 from imageporter.hook.reload import RouteReloader
 from imageporter.hook.responses import (
     client_address,
@@ -36,9 +36,8 @@ from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
 from imageporter.system import logs
 from imageporter.system.stopwatch import Stopwatch
 
-# A signature covers the body, so the bodies of clients that may be strangers are read: few at once, to bound the memory.
-MAX_UNAUTHENTICATED_BODIES = 8
 RETRY_AFTER = {"Retry-After": "60"}
+REJECTED = frozenset({401, 404, 405, 429})  # a stranger may cause these
 SNAPSHOT = "SNAPSHOT"
 
 Endpoint = Callable[[Request], Awaitable[JSONResponse]]
@@ -62,7 +61,9 @@ def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) ->
         Route("/status", endpoints.handle(endpoints.status), methods=["GET"]),
         Route("/healthz", _healthz, methods=["GET"]),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: error_response})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: error_response})
+    app.router.redirect_slashes = False  # the redirect would go to whatever the request calls its host
+    return app
 
 
 class _Endpoints:
@@ -72,7 +73,8 @@ class _Endpoints:
         self._queue = queue
         self._authenticator = Authenticator(settings)
         self._bucket = TokenBucket(settings.hook_rate)
-        self._unauthenticated_bodies = asyncio.Semaphore(MAX_UNAUTHENTICATED_BODIES)
+        self._unauthenticated_bodies = BodyLimit()
+        self._log_limit = LogLimit()
 
     def handle(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         """Return `endpoint` with the rate limit before it, every error turned into a response, and the response logged."""
@@ -80,18 +82,19 @@ class _Endpoints:
         async def handler(request: Request) -> Response:
             stopwatch = Stopwatch()
             sent = await self._respond(endpoint, request)
-            log_response(request, sent, stopwatch)
+            if sent.status_code not in REJECTED or self._log_limit.allow(client_address(request)):
+                log_response(request, sent, stopwatch)
             return sent
 
         return handler
 
     async def _respond(self, endpoint: Endpoint, request: Request) -> JSONResponse:
         try:
-            if request.method == "HEAD":  # Starlette adds it to GET
-                raise HTTPException(405, "HEAD is not supported; use GET or POST", {"Allow": "GET, POST"})  # noqa: TRY301
             if not self._bucket.allow(client_address(request)):
                 reason = f"more than {self._settings.hook_rate} requests per second"
                 raise HTTPException(429, reason, {"Retry-After": "10"})  # noqa: TRY301
+            if request.method == "HEAD":  # Starlette adds it to GET
+                raise HTTPException(405, "HEAD is not supported; use GET or POST", {"Allow": "GET, POST"})  # noqa: TRY301
             return await endpoint(request)
         except HTTPException as error:
             return error_response(request, error)
@@ -155,8 +158,10 @@ class _Endpoints:
         headers = request.headers
         if self._authenticator.authenticate(headers, request.path_params.get("token")):
             return await read_body(request)
-        if "x-hub-signature-256" in headers:
-            async with self._unauthenticated_bodies:
+        # A signature covers the body, but neither the path nor the query.
+        is_github = request.path_params["sender"] == "github" and "registry" not in request.query_params
+        if is_github and "x-hub-signature-256" in headers:
+            async with self._unauthenticated_bodies.slot(client_address(request)):
                 body = await read_body(request)
             if self._authenticator.authenticate_signature(body, headers):
                 return body

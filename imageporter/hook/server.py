@@ -20,8 +20,10 @@ from imageporter.system.errors import UserError
 from imageporter.system.heartbeat import touch_heartbeat
 from imageporter.system.signals import Shutdown
 
-REQUEST_SECONDS = 10
+HEADER_SECONDS = 5
+BODY_SECONDS = 10
 MAX_CONNECTIONS = 500
+MAX_CONNECTIONS_PER_ADDRESS = 100
 SPARE_DESCRIPTORS = 40
 BACKLOG = 1024
 GRACE_SECONDS = 5
@@ -29,26 +31,27 @@ HEARTBEAT_SECONDS = 60
 
 
 class _Protocol(H11Protocol):
-    """H11Protocol with a time limit: uvicorn would wait for the rest of a request for ever."""
+    """H11Protocol with limits: uvicorn would wait for the rest of a request for ever, and take every connection."""
 
     _timer: asyncio.TimerHandle | None = None
+    _awaited: object = None  # h11's state of the client that the timer is for
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _max_connections():
+        address = _address(self)
+        of_address = sum(_address(one) == address for one in self.connections)
+        if len(self.connections) > _max_connections() or of_address > MAX_CONNECTIONS_PER_ADDRESS:
             transport.write(_raw_response("503 Service Unavailable", "too many connections; send it again later"))
             transport.close()
-        self._timer = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+        self._limit(h11.IDLE)
 
-    def data_received(self, data: bytes) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
-        super().data_received(data)
-        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:  # the request is complete
-            self._cancel_timer()
+    def handle_events(self) -> None:
+        """Handle what has arrived. It is also called after a response, for a request that arrived before it."""
+        super().handle_events()
+        self._limit(self.conn.their_state)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel_timer()
+        self._limit(None)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -56,10 +59,19 @@ class _Protocol(H11Protocol):
         self.transport.write(_raw_response("400 Bad Request", msg))
         self.transport.close()
 
-    def _cancel_timer(self) -> None:
+    def _limit(self, state: object) -> None:
+        """Limit the time for the rest of the headers or of the body, whichever is awaited in this `state`."""
+        if state is self._awaited:
+            return  # bytes that trickle in do not extend the limit
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        seconds = HEADER_SECONDS if state is h11.IDLE else BODY_SECONDS if state is h11.SEND_BODY else None
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+        self._awaited = state
+
+
+def _address(protocol: Any) -> str | None:
+    return protocol.client[0] if protocol.client else None
 
 
 def _max_connections() -> int:
@@ -143,10 +155,10 @@ async def _beat(alive_file: Path | None) -> None:
 def _listen(address: str) -> Iterator[socket.socket]:
     host, _, port = address.rpartition(":")
     try:
-        family, kind, _, _, resolved = socket.getaddrinfo(
+        family, kind, protocol, _, resolved = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind)
+        listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY if it knows that this is TCP
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(resolved)
         listener.listen(BACKLOG)

@@ -14,6 +14,7 @@ from imageporter.model.reference import DOCKER_HUB, is_tag
 
 # The registry's host (None if the sender does not name it), the repository and the tag.
 Push = tuple[str | None, str, str]
+MAX_EVENTS = 1000  # of one envelope: a registry sends some, and each one costs time on the event loop
 UNEXPECTED_PAYLOAD = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -22,6 +23,8 @@ def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
 
     https://distribution.github.io/distribution/about/notifications/
     """
+    if len(payload["events"]) > MAX_EVENTS:
+        raise ValueError(f"more than {MAX_EVENTS} events")
     for event in payload["events"]:
         # An invalid event must not stop the others, because the whole envelope would be sent again, for ever.
         with suppress(LookupError, TypeError, AttributeError):

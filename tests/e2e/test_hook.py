@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
 
-from imageporter.hook.server import MAX_CONNECTIONS, REQUEST_SECONDS
+from imageporter.hook.rate_limit import LOG_LINES, MAX_BODIES_PER_ADDRESS
+from imageporter.hook.server import BODY_SECONDS, MAX_CONNECTIONS_PER_ADDRESS
+from imageporter.hook.webhooks import MAX_EVENTS
 from imageporter.store import push_queue
 
 TOKEN = "t0ken-of-length"
@@ -185,7 +187,9 @@ def test_something_other_than_http_and_too_many_connections(user: User) -> None:
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(b"nonsense\r\n\r\n")
             assert connection.recv(1000).endswith(b'{"error": "Invalid HTTP request received."}')
-        connections = [socket.create_connection((host, int(port)), timeout=10) for _ in range(MAX_CONNECTIONS + 20)]
+        connections = [
+            socket.create_connection((host, int(port)), timeout=10) for _ in range(MAX_CONNECTIONS_PER_ADDRESS + 20)
+        ]
         assert connections[-1].recv(1000).endswith(b'{"error": "too many connections; send it again later"}')
         for connection in connections:
             connection.close()
@@ -444,12 +448,78 @@ def test_slow_callers_are_cut_off(calls: Hook) -> None:
     began = time.monotonic()
     slow = [b"", b"GET /healthz HT", b"POST /hooks/quay HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"]
     for sent in slow:
-        with socket.create_connection((host, int(port)), timeout=3 * REQUEST_SECONDS) as connection:
+        with socket.create_connection((host, int(port)), timeout=3 * BODY_SECONDS) as connection:
             connection.sendall(sent)
             with suppress(ConnectionResetError):
                 connection.recv(1000)
-    assert time.monotonic() - began >= REQUEST_SECONDS
+    assert time.monotonic() - began >= BODY_SECONDS
     assert calls.call("/healthz")[0] == 200
+
+
+SIGNED = f"POST /hooks/github HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256={'0' * 64}\r\nContent-Length: 100\r\n\r\n"
+
+
+def test_a_pipelined_request_without_its_body_is_cut_off_too(calls: Hook) -> None:
+    host, port = calls.address.split(":")
+    pipelined = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    for request in (SIGNED.encode(), b"POST /hooks/quay HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", b"GET /x HT"):
+        with socket.create_connection((host, int(port)), timeout=3 * BODY_SECONDS) as connection:
+            connection.sendall(pipelined + request)
+            with suppress(ConnectionResetError):
+                while connection.recv(1000):
+                    pass  # until the hook hangs up; else this times out
+
+
+def test_slow_strangers_do_not_delay_signed_calls(user: User) -> None:
+    """Each takes as many slots as it gets, and sends no body."""
+    user.write("images.json", {"ghcr.io/a/b": "b.example/cc"})
+    with Hook.of(user, HOOK_TOKEN=TOKEN) as hook:
+        host, port = hook.address.split(":")
+        slow = [socket.create_connection((host, int(port)), timeout=30) for _ in range(20)]
+        for connection in slow:
+            connection.sendall(SIGNED.encode())
+        statuses = sorted(connection.recv(100).split()[1] for connection in slow)
+        assert statuses == [b"408"] * MAX_BODIES_PER_ADDRESS + [b"503"] * (20 - MAX_BODIES_PER_ADDRESS)
+        for connection in slow:
+            connection.close()
+        body = b"{}"
+        signature = "sha256=" + hmac.new(TOKEN.encode(), body, hashlib.sha256).hexdigest()
+        headers = {"X-Hub-Signature-256": signature}
+        assert hook.call("/hooks/github", "POST", body, headers, None)[0] in {200, 400}
+        # the signature covers neither the path nor the query
+        assert hook.call("/hooks/quay", "POST", body, headers, None)[0] == 401
+        assert hook.call("/hooks/github?registry=other.example", "POST", body, headers, None)[0] == 401
+
+
+def test_a_kept_connection_answers_at_once(calls: Hook) -> None:
+    """Without TCP_NODELAY the second half of each response waits 40 ms for the client's acknowledgement."""
+    connection = http.client.HTTPConnection(calls.address, timeout=30)
+    began = time.monotonic()
+    for _ in range(50):
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+    connection.close()
+    assert time.monotonic() - began < 50 * 0.04
+
+
+def test_no_redirect_to_what_the_caller_calls_the_host(calls: Hook) -> None:
+    assert calls.call("/status/", headers={"Host": "evil.example"})[0] == 404
+
+
+def test_rejected_calls_write_a_few_lines(user: User) -> None:
+    user.write("images.json", [])
+    with Hook.of(user, HOOK_RATE="1") as hook:
+        statuses = {hook.call("/status", method, account=None)[0] for method in ["HEAD", "GET"] * 100}
+        assert statuses <= {401, 405, 429}
+        assert 429 in statuses  # HEAD counts, too
+        address = "127.0.0.1"
+        assert hook.running.output.count(f" to {address}: ") == LOG_LINES
+        assert f"hook: further rejected requests of {address} are not logged for 60 s" in hook.running.output
+
+
+def test_an_envelope_of_too_many_events(calls: Hook) -> None:
+    envelope = json.dumps({"events": [{}] * (MAX_EVENTS + 1)}).encode()
+    assert calls.call("/hooks/distribution", "POST", envelope)[0] == 400
 
 
 PATHS = ["/images/sync/hook", "/status", "/healthz", *(f"/hooks/{name}" for name in ("quay", "harbor", "github", "x"))]
