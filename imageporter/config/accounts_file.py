@@ -157,7 +157,7 @@ def expand_variables(text: str, environ: Mapping[str, str]) -> str:
             raise ValueError(f"names {name}, but {error}") from None
         if known is None:
             # `$Name`, or a name in the middle of other text, may be a part of a password.
-            what = name if found[0] == text and (found["braced"] or name.isupper()) else "a variable"
+            what = name if found[0] == text and name.isupper() else "a variable"
             raise ValueError(f"names {what}, which is not set; set it, or write $$ for a dollar sign")
         return known
 

@@ -13,10 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageporter.model import reference
+from imageporter.system.regular_files import TooLargeError, read_regular_file
+
 if TYPE_CHECKING:
     from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.nodes import Node
 
 SUFFIXES = ("json", "yaml", "yml")
+LARGEST = 32 << 20  # bytes: 100,000 rules need 10 MB
+MOST_NODES = 1_000_000  # of a YAML file, with every alias expanded
 
 
 class UnreadableError(Exception):
@@ -47,7 +53,7 @@ def read(path: Path, shown: frozenset[str] | None = None) -> Any:
     If `shown` is given, only keys in it are shown in an error.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
     except FileNotFoundError:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise UnreadableError(path, f"not found{where}; create it or correct the path") from None
@@ -57,6 +63,8 @@ def read(path: Path, shown: frozenset[str] | None = None) -> Any:
             "is a directory, not a file; `docker run -v` makes one where the file is missing on the host: "
             "remove the directory there and put the file in its place",
         ) from None
+    except TooLargeError:
+        raise UnreadableError(path, f"is larger than {LARGEST >> 20} MiB; split it") from None
     except UnicodeDecodeError as error:
         raise UnreadableError(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
@@ -128,11 +136,14 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote the text
-            return YAML(typ="safe", pure=True).load(text)
+            yaml = YAML(typ="safe", pure=True)
+            node = yaml.compose(text)
+            too_large = node is not None and _expanded_size(node, {}) > MOST_NODES
+            data = None if node is None or too_large else yaml.constructor.construct_document(node)
     except DuplicateKeyError as error:
         # ruamel's own words quote both values.
         key = re.search(r'duplicate key "(.*?)" with value', error.problem or "", re.DOTALL)
-        what = f"duplicate key {key[1]}" if key and (shown is None or key[1] in shown) else "duplicate key"
+        what = f"duplicate key {reference.shown(key[1])}" if key and (shown is None or key[1] in shown) else "duplicate key"
         raise UnreadableError(path, f"{_line(error)}{what}; keep one") from None
     except MarkedYAMLError as error:
         # What ruamel quotes may be a piece of a password (`password: *secret` is an alias to YAML): signs only.
@@ -144,6 +155,19 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
         raise UnreadableError(path, f"{_line(error)}{problem}; correct the YAML there") from None
     except Exception:  # ruamel lets out KeyError, RecursionError and others, with pieces of the text
         raise UnreadableError(path, "is not YAML that can be read; check it with a YAML linter") from None
+    if too_large:
+        raise UnreadableError(path, "has too many aliases in aliases; write the values out")
+    return data
+
+
+def _expanded_size(node: "Node", known: dict[int, int]) -> int:
+    """Return how many nodes `node` is, with every alias expanded: an alias in an alias in an alias may stand for billions."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES  # it contains itself
+        children = node.value if isinstance(node.value, list) else []
+        parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
+        known[id(node)] = min(1 + sum(_expanded_size(part, known) for part in parts), MOST_NODES + 1)
+    return known[id(node)]
 
 
 def _line(error: "MarkedYAMLError") -> str:

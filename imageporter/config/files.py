@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from imageporter.config.file_formats import SUFFIXES, ObjectWithDuplicates, UnreadableError, duplicate_keys, read
+from imageporter.model import reference
 from imageporter.system.errors import Problems
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ def validate(
 def _step(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if key.isidentifier() else f'["{key}"]'
+    return f".{key}" if key.isidentifier() else f'["{reference.shown(key)}"]'
 
 
 def _locate(at: Location, keys: Sequence[str | int], shown: frozenset[str] | None) -> Location:

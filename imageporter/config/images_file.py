@@ -16,7 +16,9 @@ from imageporter.system.errors import Problems
 
 STEMS = ("images",)
 # A map of images with one of these keys is probably an account, whose value must not be shown.
-ACCOUNT_KEYS = frozenset({"registry", "username", "password", "insecure"})
+ACCOUNT_KEYS = frozenset(
+    {"registry", "username", "password", "insecure", "user", "login", "passwd", "pass", "pwd", "token", "secret", "auth"}
+)
 
 
 def _source(value: Any) -> str:
@@ -27,9 +29,9 @@ def _source(value: Any) -> str:
 def _target(value: Any) -> str:
     selector = parse_selector(value)
     if selector.pattern:
-        raise ValueError(f"{value!r} has a pattern; a target names its tags, or none")
+        raise ValueError(f"{reference.shown(value)!r} has a pattern; a target names its tags, or none")
     if selector.digest and reference.parse(value).tag:
-        raise ValueError(f"{value!r} has a tag and a digest; leave the digest out")
+        raise ValueError(f"{reference.shown(value)!r} has a tag and a digest; leave the digest out")
     return str(value)
 
 
@@ -110,7 +112,7 @@ def _entries(data: Any, location: Location, problems: Problems) -> Iterator[tupl
         if files.add_missing_brackets(data, _KEYS, location, problems):
             return
         for source, targets in (files.validate(_MAP, data, location, problems, ()) or {}).items():
-            if source in ACCOUNT_KEYS:
+            if source.lower() in ACCOUNT_KEYS:
                 text = "is a key of an account, not a source; put it where the accounts are"
                 problems.add(location[source], text)
                 continue

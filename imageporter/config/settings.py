@@ -1,12 +1,13 @@
 """The environment variables of the contract, read into Settings. The only module that reads `os.environ`."""
 
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from imageporter.config import values
+from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 if TYPE_CHECKING:
     from imageporter.system.errors import Problems
@@ -14,10 +15,19 @@ if TYPE_CHECKING:
 # Otherwise pydantic searches all installed distributions for plugins, at every start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-LONGEST_WAIT = 366 * 24 * 3600  # seconds
 MAX_CONCURRENCY = 256
 MAX_RETRIES = 1000
 MAX_QUEUE_LIMIT = 1_000_000
+LONGEST_SECRET = 1 << 16  # bytes
+
+# What the programs that a pass starts may see. Those of Go (GODEBUG, GOMAXPROCS) are passed on as well.
+FOR_TOOLS = frozenset(
+    {
+        *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+        *("RES_OPTIONS", "LOCALDOMAIN"),  # of the resolver
+    }
+)
 SHORT_NAME = 5  # letters
 
 
@@ -28,96 +38,7 @@ class Secret:
     value: str = field(repr=False)
 
 
-def _boolean(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in {"true", "1", "yes", "false", "0", "no"}:
-        raise ValueError(f"{text!r} is neither true nor false; write true or false (1, 0, yes and no are fine too)")
-    return word in {"true", "1", "yes"}
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= LONGEST_WAIT:
-        raise ValueError(f"{text!r} is not a number of seconds; write 0 or more, like 5 or 0.5")
-    return seconds
-
-
-def _time_limit(text: str) -> float:
-    seconds = _seconds(text)
-    if seconds == 0:
-        raise ValueError("'0' would end every call at once; write a number of seconds above 0")
-    return seconds
-
-
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    def validate(text: str) -> int:
-        digits = text.strip()
-        if not (digits.isascii() and digits.isdecimal() and len(digits) < 10 and least <= int(digits) <= most):
-            raise ValueError(f"{text!r} is not a whole number from {least} to {most}")
-        return int(digits)
-
-    return validate
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def validate(text: str) -> str:
-        word = next((word for word in words if word.lower() == text.strip().lower()), None)
-        if word is None:
-            raise ValueError(f"{text!r} is not known; write {', '.join(words[:-1])} or {words[-1]}")
-        return word
-
-    return validate
-
-
-def _path(text: str) -> Path:
-    if not text.strip():
-        raise ValueError("is empty; give a path, or leave it out")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError(f"{text!r} begins with the home of a user who does not exist") from None
-
-
-def _time_zone(text: str) -> str:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 (slow to import, and TZ is rarely set on a bare host)
-
-    try:
-        ZoneInfo(text)
-    except (OSError, ValueError, LookupError):
-        raise ValueError(f"{text!r} is not a time zone; write a name like Asia/Shanghai or UTC") from None
-    return text
-
-
-def _cron(text: str) -> str:
-    if not text.strip() or len(text.strip().splitlines()) > 1:
-        raise ValueError(f"{text!r} is not a schedule; write one line, like '0 0 * * *'")
-    return text.strip()
-
-
-def _cron_or_nothing(text: str) -> str:
-    return _cron(text) if text.strip() else ""
-
-
-def _listen(text: str) -> str:
-    host, colon, port = text.strip().rpartition(":")
-    known = re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*", host)
-    if not (colon and known and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 1 << 16):
-        raise ValueError(f"{text!r} is not an address to listen on; write one like 0.0.0.0:8080 or [::]:8080")
-    return f"{host or '0.0.0.0'}:{int(port)}"  # noqa: S104 (the user's choice)
-
-
-def _text(text: str) -> str:
-    return text
-
-
-def _is_set(text: str) -> bool:
-    return bool(text)
-
-
-_CONCURRENCY = _whole_number(1, MAX_CONCURRENCY)
+_CONCURRENCY = values.whole_number(1, MAX_CONCURRENCY)
 
 
 def _setting(default: Any, parse: Callable[[str], Any], description: str, variable: str = "") -> Any:
@@ -132,51 +53,59 @@ class Settings:
     `given` are the fields that a flag or the environment has set.
     """
 
-    tz: str | None = _setting(None, _time_zone, "time zone of CRON and of the logs (default: the machine's)")
-    cron: str = _setting("0 0 * * *", _cron, "when to sync; anything supercronic accepts")
-    run_once: bool = _setting(False, _boolean, "run one pass immediately, then exit with its code")
-    run_at_start: bool = _setting(False, _boolean, "run one pass immediately, then follow CRON")
-    dry_run: bool = _setting(False, _boolean, "compare and report what would be copied; copy nothing")
-    sleep_time: float = _setting(5, _seconds, "seconds to wait after copying an image")
-    retry_delay_time: float = _setting(5, _seconds, "seconds between attempts for one image")
-    retries: int = _setting(2, _whole_number(0, MAX_RETRIES), "further attempts after the first")
+    tz: str | None = _setting(None, values.time_zone, "time zone of CRON and of the logs (default: the machine's)")
+    cron: str = _setting("0 0 * * *", values.cron, "when to sync; anything supercronic accepts")
+    run_once: bool = _setting(False, values.boolean, "run one pass immediately, then exit with its code")
+    run_at_start: bool = _setting(False, values.boolean, "run one pass immediately, then follow CRON")
+    dry_run: bool = _setting(False, values.boolean, "compare and report what would be copied; copy nothing")
+    sleep_time: float = _setting(5, values.seconds, "seconds to wait after copying an image, if more may follow")
+    retry_delay_time: float = _setting(5, values.seconds, "seconds between attempts for one image")
+    retries: int = _setting(2, values.whole_number(0, MAX_RETRIES), "further attempts after the first")
     jobs: int = _setting(4, _CONCURRENCY, "concurrent copies")
     probes: int = _setting(32, _CONCURRENCY, "concurrent digest look-ups")
-    fast_lookups: bool = _setting(True, _boolean, "look up digests in this process; false runs crane for each")
-    copy_timeout: float = _setting(3600, _time_limit, "seconds after which a copy is terminated and fails")
-    probe_timeout: float = _setting(60, _time_limit, "seconds after which a look-up is terminated and fails")
+    fast_lookups: bool = _setting(True, values.boolean, "look up digests in this process; false runs crane for each")
+    copy_timeout: float = _setting(3600, values.time_limit, "seconds after which a copy is terminated and fails")
+    probe_timeout: float = _setting(60, values.time_limit, "seconds after which a look-up is terminated and fails")
     stall_timeout: float = _setting(
-        120, _time_limit, "seconds without a byte read or written after which a copy is terminated and fails"
+        120, values.time_limit, "seconds without a byte read or written after which a copy is terminated and fails"
     )
-    trust_records: float = _setting(0, _seconds, "skip checking targets verified within this many seconds; 0: always check")
-    config_file: Path | None = _setting(None, _path, "accounts and images in one file (config.json, .yaml, .yml)")
-    accounts_file: Path | None = _setting(None, _path, "the accounts (accounts.json, .yaml, .yml, then auth.*)")
-    images_file: Path | None = _setting(None, _path, "the images (images.json, .yaml, .yml)")
-    data_dir: Path = _setting(Path("data"), _path, "directory of the locks, the records, the queue and report.json")
-    log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
-    log_format: str = _setting("text", _one_of("text", "json"), "text or json")
-    no_color: bool = _setting(False, _is_set, "any value: no colours on a terminal")
-    crane: str | None = _setting(None, _text, "the crane to use (default: the one make built, else the one on PATH)")
-    supercronic: str | None = _setting(None, _text, "likewise for supercronic")
-    hook_listen: str = _setting("0.0.0.0:8080", _listen, "address on which the webhook receiver listens")
+    trust_records: float = _setting(
+        0, values.seconds, "skip checking targets verified within this many seconds; 0: always check"
+    )
+    config_file: Path | None = _setting(None, values.path, "accounts and images in one file (config.json, .yaml, .yml)")
+    accounts_file: Path | None = _setting(None, values.path, "the accounts (accounts.json, .yaml, .yml, then auth.*)")
+    images_file: Path | None = _setting(None, values.path, "the images (images.json, .yaml, .yml)")
+    data_dir: Path = _setting(Path("data"), values.path, "directory of the locks, the records, the queue and report.json")
+    log_level: str = _setting("INFO", values.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = _setting("text", values.one_of("text", "json"), "text or json")
+    no_color: bool = _setting(False, values.is_set, "any value: no colours on a terminal")
+    crane: str | None = _setting(
+        None, values.text_as_it_is, "the crane to use (default: the one make built, else the one on PATH)"
+    )
+    supercronic: str | None = _setting(None, values.text_as_it_is, "likewise for supercronic")
+    hook_listen: str = _setting("0.0.0.0:8080", values.listen_address, "address on which the webhook receiver listens")
     hook_username: Secret | None = _setting(None, Secret, "user who may call the webhook receiver, with HOOK_PASSWORD")
     hook_password: Secret | None = _setting(None, Secret, "the password of HOOK_USERNAME")
     hook_token: Secret | None = _setting(
         None, Secret, "for callers without a password: in a path or header, or GitHub's secret"
     )
-    hook_cron: str = _setting("*/10 * * * *", _cron_or_nothing, "when queued pushes are synced; empty: with each full pass")
-    hook_snapshots: bool = _setting(False, _boolean, "accept tags that begin or end with SNAPSHOT, too")
+    hook_cron: str = _setting(
+        "*/10 * * * *", values.cron_or_nothing, "when queued pushes are synced; empty: with each full pass"
+    )
+    hook_snapshots: bool = _setting(False, values.boolean, "accept tags that begin or end with SNAPSHOT, too")
     hook_queue_limit: int = _setting(
-        10_000, _whole_number(1, MAX_QUEUE_LIMIT), "images that may be queued; beyond it callers get 503", "HOOK_QUEUE"
+        10_000, values.whole_number(1, MAX_QUEUE_LIMIT), "images that may be queued; beyond it callers get 503", "HOOK_QUEUE"
     )
     hook_rate: int = _setting(
         100,
-        _whole_number(0, MAX_QUEUE_LIMIT),
+        values.whole_number(0, MAX_QUEUE_LIMIT),
         "requests per second from one address, ten seconds' worth at once; 0: unlimited",
     )
-    alive_file: Path | None = _setting(None, _path, "file that a service touches every minute, for health checks")
-    queue_only: bool = _setting(False, _boolean, "sync only the queued pushes", "--queue")
-    scheduled: bool = _setting(False, _boolean, "run by the schedule, which has logged its warnings itself", "--scheduled")
+    alive_file: Path | None = _setting(None, values.path, "file that a service touches every minute, for health checks")
+    queue_only: bool = _setting(False, values.boolean, "sync only the queued pushes", "--queue")
+    scheduled: bool = _setting(
+        False, values.boolean, "run by the schedule, which has logged its warnings itself", "--scheduled"
+    )
     given: frozenset[str] = frozenset()
 
 
@@ -272,8 +201,9 @@ def read_secret(name: str, environ: Mapping[str, str]) -> str | None:
     if name in environ:
         raise ValueError(f"{name} and {name}_FILE are both set; remove one")
     try:
-        return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, ValueError):
+        content = read_regular_file(Path(path), LONGEST_SECRET).decode()
+        return content.removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError, TooLargeError):
         raise ValueError(f"the file in {name}_FILE cannot be read; correct it") from None
 
 
@@ -283,5 +213,10 @@ def terminal_is_dumb() -> bool:
 
 
 def process_environ() -> dict[str, str]:
-    """Return this process's environment, for the programs that it starts."""
+    """Return this process's environment."""
     return dict(os.environ)
+
+
+def tool_environ() -> dict[str, str]:
+    """Return what crane and supercronic need of this process's environment: no account, token or password is among it."""
+    return {name: value for name, value in os.environ.items() if name.upper() in FOR_TOOLS or name.startswith("GO")}

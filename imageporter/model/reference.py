@@ -23,7 +23,7 @@ _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB = re.compile(r"(?=.*[*?])[A-Za-z0-9_.*?-]+")
-_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@(?!sha\d+:)", re.DOTALL)
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@(?!sha\d+:[0-9a-fA-F]*(?:,[^@/]*)?\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,19 +96,20 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
     Raises ValueError with a text that can follow "what: ".
     """
     plain, slash, pattern = text.partition(":/")
+    given = reference.shown(text)
     if slash and "//" not in text[: len(plain) + 3]:
         if not pattern.endswith("/") or pattern == "/":
-            raise ValueError(f"{text!r} has a pattern that does not end in '/'; write repository:/pattern/")
-        return TagSelector(_parse_repository(plain), pattern=compile_pattern(pattern.removesuffix("/"), text))
+            raise ValueError(f"{given!r} has a pattern that does not end in '/'; write repository:/pattern/")
+        return TagSelector(_parse_repository(plain), pattern=compile_pattern(pattern.removesuffix("/"), given))
     first, *others = text.split(",")
     parsed = reference.parse(first)
     repository = Reference(parsed.host, parsed.path)
     if parsed.digest:
         if others:
-            raise ValueError(f"{text!r} has more than one digest; write one rule for each")
+            raise ValueError(f"{given!r} has more than one digest; write one rule for each")
         return TagSelector(repository, digest=parsed.digest)
     if others and not parsed.tag:
-        raise ValueError(f"{text!r} has a comma, but no tag before it; write repository:tag,tag")
+        raise ValueError(f"{given!r} has a comma, but no tag before it; write repository:tag,tag")
     tags = [parsed.tag or default_tag, *(reference.parse_tag(tag, text) for tag in others)]
     return TagSelector(repository, tags=tuple(tag for tag in tags if tag) or None)
 
@@ -142,7 +143,7 @@ def compile_pattern(pattern: str, text: str) -> Pattern:
 def _parse_repository(text: str) -> Reference:
     parsed = reference.parse(text)
     if parsed.tag or parsed.digest:
-        raise ValueError(f"{text!r} has a tag or digest before its pattern; write repository:/pattern/")
+        raise ValueError(f"{reference.shown(text)!r} has a tag or digest before its pattern; write repository:/pattern/")
     return parsed
 
 

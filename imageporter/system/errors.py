@@ -8,6 +8,8 @@ from imageporter.system import logs
 from imageporter.system.plain_log import to_plain_line
 from imageporter.system.signals import InterruptedPassError
 
+MOST_PROBLEMS = 200
+
 
 class UserError(Exception):
     """The user's settings or files are invalid, and nothing was attempted.
@@ -54,6 +56,10 @@ class Problems:
 
     def raise_if_any(self) -> None:
         """Raise UserError if anything was added."""
+        if len(self._lines) > MOST_PROBLEMS:
+            raise UserError(
+                [*self._lines[:MOST_PROBLEMS], f"and {len(self._lines) - MOST_PROBLEMS} more problems; correct these first"]
+            )
         if self._lines:
             raise UserError(self._lines)
 

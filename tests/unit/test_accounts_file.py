@@ -74,7 +74,7 @@ def test_variables(tmp_path: Path) -> None:
         ("x${GONE}", {}, "names a variable, which is not set; set it, or write $$ for a dollar sign"),
         # they may be, or hold, a password
         ("$Gone", {}, "names a variable, which is not set; set it, or write $$ for a dollar sign"),
-        ("${gone}", {}, "names gone, which is not set; set it, or write $$ for a dollar sign"),
+        ("${gone}", {}, "names a variable, which is not set; set it, or write $$ for a dollar sign"),
         ("pa$word", {}, "names a variable, which is not set; set it, or write $$ for a dollar sign"),
         ("$EMPTY", {"EMPTY": ""}, "is empty; give a password, or remove the account"),
         ("$TWO", {"TWO": "a", "TWO_FILE": "b"}, "names TWO, but TWO and TWO_FILE are both set; remove one"),
