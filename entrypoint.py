@@ -24,10 +24,8 @@ if __name__ == "__main__":
     command_line.print_settings_help(sys.argv[1:], __doc__)  # before the slow imports
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from loguru import logger
@@ -62,35 +60,29 @@ def run_schedule() -> NoReturn:
     import sync  # noqa: PLC0415
     from imageporter.engine import reporting  # noqa: PLC0415
     from imageporter.schedule import crontab, supercronic, supervisor  # noqa: PLC0415
-    from imageporter.store import locks  # noqa: PLC0415
 
     with Shutdown() as shutdown:
         problems = Problems()
         settings = sync.read_into([], problems, shutdown).settings
         executable = find_program("supercronic", settings.supercronic, problems)
-        if not locks.has_temporary_directory():  # a schedule is validated in a file
+        schedules = {"CRON": settings.cron, "HOOK_CRON": settings.hook_cron}
+        next_runs = {
+            name: supercronic.validate_schedule(executable, name, schedule, problems, shutdown)
+            for name, schedule in schedules.items()
+            if executable and schedule
+        }
+        _check_heartbeat(settings, problems)
+        with reporting.refusal_reported(settings):
             problems.raise_if_any()
-        # If all is well, the supervisor removes the directory.
-        with tempfile.TemporaryDirectory(prefix="imageporter-crontab-") as folder:
-            schedules = {"CRON": settings.cron, "HOOK_CRON": settings.hook_cron}
-            next_runs = {
-                name: supercronic.validate_schedule(executable, Path(folder), name, schedule, problems, shutdown)
-                for name, schedule in schedules.items()
-                if executable and schedule
-            }
-            _check_heartbeat(settings, problems)
-            with reporting.refusal_reported(settings):
-                problems.raise_if_any()
 
-            path = Path(folder) / "crontab"
-            path.write_text(crontab.render(settings))
-            logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_runs["CRON"])
-            if settings.hook_cron and "hook_cron" in settings.given:
-                logger.info("queue runs: {}; the next one is at {}", settings.hook_cron, next_runs["HOOK_CRON"])
-            shutdown.block()
-            first_pass = (sys.executable, sync.__file__, "--scheduled") if settings.run_at_start else ()
-            log = (settings.log_level, settings.log_format, settings.no_color)
-            supervisor.execute((__file__, executable, str(path)), log, first_pass)
+        descriptor = crontab.in_memory(crontab.render(settings))
+        logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_runs["CRON"])
+        if settings.hook_cron and "hook_cron" in settings.given:
+            logger.info("queue runs: {}; the next one is at {}", settings.hook_cron, next_runs["HOOK_CRON"])
+        shutdown.block()
+        first_pass = (sys.executable, sync.__file__, "--scheduled") if settings.run_at_start else ()
+        log = (settings.log_level, settings.log_format, settings.no_color)
+        supervisor.execute((__file__, executable, str(descriptor)), log, first_pass)
 
 
 def _check_heartbeat(settings: Settings, problems: Problems) -> None:

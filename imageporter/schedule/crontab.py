@@ -1,5 +1,6 @@
 """The crontab that supercronic runs, rendered from crontab.tmpl."""
 
+import os
 import shlex
 import string
 import sys
@@ -7,6 +8,18 @@ import sys
 from imageporter.config.settings import Settings
 from imageporter.store import push_queue
 from imageporter.system.programs import BUNDLE
+
+
+def in_memory(text: str) -> int:
+    """Return the descriptor of a crontab that is in memory only: no file is left behind, however the process dies."""
+    descriptor = os.memfd_create("crontab", 0)  # without MFD_CLOEXEC
+    os.write(descriptor, text.encode())
+    return descriptor
+
+
+def path_of(descriptor: int) -> str:
+    """Return the path under which a child that inherits `descriptor` can open it."""
+    return f"/dev/fd/{descriptor}"
 
 
 def render(settings: Settings) -> str:

@@ -1,11 +1,13 @@
 """supercronic's opinion of a schedule, before it runs."""
 
 import json
+import os
 import subprocess
-from pathlib import Path
 
 from loguru import logger
 
+from imageporter.config.settings import tool_environ
+from imageporter.schedule.crontab import in_memory, path_of
 from imageporter.system.errors import Problems
 from imageporter.system.processes import bounded_process
 from imageporter.system.signals import Shutdown
@@ -17,15 +19,14 @@ NEXT_RUN = "job will run next at "
 NEVER = "0001-01-01"  # Go's zero time
 
 
-def validate_schedule(supercronic: str, folder: Path, name: str, schedule: str, problems: Problems, shutdown: Shutdown) -> str:
-    """Let supercronic parse the `schedule` of the variable `name`, in a crontab in `folder`, and return its next run.
+def validate_schedule(supercronic: str, name: str, schedule: str, problems: Problems, shutdown: Shutdown) -> str:
+    """Let supercronic parse the `schedule` of the variable `name`, and return its next run.
 
     The next run is in supercronic's words: `2026-11-24 00:00:00 +0800 CST`. A schedule that supercronic does not accept, or
     that never comes, is added to `problems`. Raises InterruptedPassError.
     """
     next_run = ""
-    crontab = folder / "trial"
-    crontab.write_text(f"{schedule} true\n")
+    crontab = in_memory(f"{schedule} true\n")
     if len(schedule.split()) == FIELDS_WITH_YEAR and schedule.endswith("*"):
         message = "{}: {!r} has six fields, so the last one is the year; to begin with seconds, write seven fields"
         logger.warning(message, name, schedule)
@@ -38,18 +39,18 @@ def validate_schedule(supercronic: str, folder: Path, name: str, schedule: str, 
     except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
         text = f"{supercronic!r} does not work as supercronic ({type(error).__name__})"
         problems.add("SUPERCRONIC", f"{text}; set it to the path of supercronic")
-    crontab.unlink()
+    os.close(crontab)
     return next_run
 
 
-def _rejection(supercronic: str, crontab: Path, schedule: str, shutdown: Shutdown) -> str | None:
+def _rejection(supercronic: str, crontab: int, schedule: str, shutdown: Shutdown) -> str | None:
     """Return why supercronic does not accept `schedule`, the only line of `crontab`, or None if it does.
 
     supercronic takes as many fields as make a schedule and runs the rest as a command. So a line that it calls valid is only
     good if it parsed all fields of `schedule`, which its debug lines show.
     """
-    command = (supercronic, "-test", "-debug", "-json", "-no-reap", str(crontab))
-    with bounded_process(command, CHECK_SECONDS, shutdown) as process:
+    command = (supercronic, "-test", "-debug", "-json", "-no-reap", path_of(crontab))
+    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(), (crontab,)) as process:
         _, output = process.communicate()
     lines = [str(json.loads(line)["msg"]) for line in output.splitlines()]
     fields = len(schedule.split())
@@ -63,10 +64,10 @@ def _rejection(supercronic: str, crontab: Path, schedule: str, shutdown: Shutdow
     return None
 
 
-def _next_run(supercronic: str, crontab: Path, shutdown: Shutdown) -> str:
+def _next_run(supercronic: str, crontab: int, shutdown: Shutdown) -> str:
     """Return when the schedule in `crontab` comes next, in supercronic's words; it begins with NEVER for 30 February."""
-    command = (supercronic, "-debug", "-json", "-no-reap", str(crontab))
-    with bounded_process(command, CHECK_SECONDS, shutdown) as process:
+    command = (supercronic, "-debug", "-json", "-no-reap", path_of(crontab))
+    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(), (crontab,)) as process:
         found = (line.partition(NEXT_RUN)[2].partition('"')[0] for line in process.stderr or () if NEXT_RUN in line)
         next_run = next(found, None)
     if next_run is None:

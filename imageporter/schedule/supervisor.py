@@ -32,7 +32,7 @@ LEVELS = {"warning": "WARNING", "error": "ERROR", "fatal": "ERROR"}
 def execute(command: Sequence[str], log: tuple[str, str, bool], first_pass: Sequence[str]) -> NoReturn:
     """Replace this process with `main`, through the script that `command` begins with, which passes its arguments on.
 
-    `command` is the script, supercronic and the crontab. The crontab is alone in its directory, which `main` removes. `log`
+    `command` is the script, supercronic and the descriptor of the crontab. `log`
     is its level and its format, and whether it has no colours. `first_pass` is the command of the pass before the schedule
     begins, if there is one. Both signals must be blocked: `main` unblocks them.
     """
@@ -44,24 +44,20 @@ def execute(command: Sequence[str], log: tuple[str, str, bool], first_pass: Sequ
 
 def main(argv: Sequence[str]) -> int:
     """Run supercronic until it exits or a signal arrives; return the exit code. `argv` is what `execute` passes."""
-    supercronic, crontab, level, log_format, color, *first_pass = argv
+    supercronic, descriptor, level, log_format, color, *first_pass = argv
     log = PlainLog(level, log_format, no_color=color == "no-color")
     try:
         with Shutdown() as shutdown:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             if first_pass and run_first_pass(first_pass, log, shutdown):
                 return shutdown.exit_code
-            return Supervisor(supercronic, crontab, log, shutdown).run()
+            return Supervisor(supercronic, int(descriptor), log, shutdown).run()
     except Exception as error:
         from imageporter.system import logs  # noqa: PLC0415 (only a bug pays for loguru)
 
         logs.configure(level, log_format, no_color=color == "no-color")
         logs.log_bug(error)
         return 1
-    finally:
-        with suppress(OSError):
-            os.unlink(crontab)  # noqa: PTH108 (pathlib is not needed here)
-            os.rmdir(os.path.dirname(crontab))  # noqa: PTH106, PTH120
 
 
 def run_first_pass(command: Sequence[str], log: PlainLog, shutdown: Shutdown) -> bool:
@@ -81,15 +77,16 @@ def run_first_pass(command: Sequence[str], log: PlainLog, shutdown: Shutdown) ->
 class Supervisor:
     """A running supercronic. It leads a session, in which each of its jobs leads a process group."""
 
-    def __init__(self, supercronic: str, crontab: str, log: PlainLog, shutdown: Shutdown) -> None:
+    def __init__(self, supercronic: str, crontab: int, log: PlainLog, shutdown: Shutdown) -> None:
         self._log = log
         self._shutdown = shutdown
         self._exited = threading.Event()
         self._has_no_further_run = threading.Event()
-        command = (supercronic, "-json", "-quiet", "-no-reap", "-passthrough-logs", crontab)
+        command = (supercronic, "-json", "-quiet", "-no-reap", "-passthrough-logs", f"/dev/fd/{crontab}")
         self._process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
+            pass_fds=(crontab,),
             start_new_session=True,
             # The only other thread reads from a pipe, so it holds no lock that the child could need.
             preexec_fn=kill_with_parent(os.getpid()),  # noqa: PLW1509
