@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
-from imageporter.config.settings import Settings, process_environ, terminal_is_dumb
+from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
 from imageporter.engine import reporting, summary
 from imageporter.engine.sync import SyncPass
 from imageporter.model.account import Accounts
@@ -33,6 +33,7 @@ from imageporter.model.rule import Rule
 from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
 from imageporter.registry.crane import Crane, TimeLimits
 from imageporter.registry.lookup import DigestLookup
+from imageporter.registry.proxies import check_proxy_variables
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
 from imageporter.system import logs
@@ -90,7 +91,7 @@ async def run_pass(
     bundle = build_ca_bundle(environ, private)
     limits = TimeLimits(settings.copy_timeout, settings.probe_timeout, settings.stall_timeout)
     width = settings.probes + settings.jobs
-    crane = Crane(plan.crane, private, plan.accounts, environ | ca_variables(bundle), limits, width)
+    crane = Crane(plan.crane, private, plan.accounts, tool_environ() | ca_variables(bundle), limits, width)
     client = None
     if settings.fast_lookups:
         from imageporter.registry.client import Client  # noqa: PLC0415 (FAST_LOOKUPS=false does not pay for libcurl)
@@ -122,9 +123,10 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
     locks.prepare(settings.data_dir, problems)
     check_ca_variables(process_environ(), problems)
+    check_proxy_variables(process_environ(), problems)
     crane = find_program("crane", settings.crane, problems)
     if crane:
-        check_crane(crane, problems, shutdown)
+        check_crane(crane, tool_environ(), problems, shutdown)
     return Plan(configuration.settings, configuration.accounts, configuration.rules, crane)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from imageporter.system.errors import Problems
+from imageporter.system.errors import Problems, UserError
 
 # Go's (crypto/x509, root_linux.go): the first file that can be read, and every directory.
 FILES = (
@@ -32,7 +32,7 @@ _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----[ \t]*\r?\n.+?^-----END
 def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
     """Build the CA bundle in the directory `private`, as Go would read it with the variables `environ`; return its path.
 
-    Returns None on other systems than Linux, and if no certificate is found.
+    Returns None on other systems than Linux, and if no certificate is found. Raises UserError if there is no room.
     """
     if sys.platform != "linux":
         return None
@@ -40,7 +40,12 @@ def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
     if not unique:
         return None
     bundle = private / "ca-bundle.pem"
-    bundle.write_bytes(b"\n".join(unique) + b"\n")
+    try:
+        bundle.write_bytes(b"\n".join(unique) + b"\n")
+        _empty_directory(bundle).mkdir()
+    except OSError as error:
+        line = f"TMPDIR: {private} cannot be written in: {error.strerror}; make room there, or name another directory"
+        raise UserError([line]) from None
     return bundle
 
 
@@ -70,9 +75,11 @@ def ca_variables(bundle: Path | None) -> dict[str, str]:
     """Return the variables that make crane trust `bundle` and nothing else; none if there is no bundle."""
     if bundle is None:
         return {}
-    empty = bundle.with_name("no-certificates")
-    empty.mkdir(exist_ok=True)
-    return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(empty)}
+    return {"SSL_CERT_FILE": str(bundle), "SSL_CERT_DIR": str(_empty_directory(bundle))}
+
+
+def _empty_directory(bundle: Path) -> Path:
+    return bundle.with_name("no-certificates")
 
 
 def _texts(environ: Mapping[str, str]) -> Iterator[bytes]:

@@ -21,8 +21,8 @@ from loguru import logger
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
-from imageporter.registry.crane_process import Call, Limit, bound, end
-from imageporter.registry.credentials import CraneCredentials, registry_of
+from imageporter.registry.crane_process import Call, Limit, Output, bound, end
+from imageporter.registry.credentials import PLACEHOLDER, CraneCredentials, registry_of
 from imageporter.registry.errors import (
     INSECURE,
     LONGEST_DETAIL,
@@ -37,6 +37,13 @@ from imageporter.system.errors import UserError
 from imageporter.system.plain_log import to_plain_line
 from imageporter.system.processes import kill_with_parent
 
+CORRUPT = "error verifying sha256 checksum"
+GO_ARENA = 80 << 20  # bytes of address space that a program in Go maps, and does not use
+PAGES = frozenset({100, 1000})  # how many tags registries put into a page
+LOOKUP_MEMORY = 100 << 20
+LONGEST_OUTPUT = 32 << 20  # characters: a million tags of 30 letters
+LONGEST_STDERR = 1 << 20
+PIPE_SIZE = 1 << 16  # bytes, which arrive at once
 # These would override DOCKER_CONFIG.
 FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 # Go's HTTP/2 puts all layers on one connection, of which Go's servers accept 1 MiB per round trip: at 30 ms a big image
@@ -82,7 +89,10 @@ class Crane:
         options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
         # Python and libcurl open every descriptor close-on-exec, so sh need not close them one by one (8 % of a call).
         options["_close_fds"] = False
-        self._crane = sh.Command(executable).bake(**options)
+        self._copying = sh.Command(executable).bake(**options)
+        # Look-ups, listings and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
+        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=GO_ARENA + LOOKUP_MEMORY)
+        self._looking_up = sh.Command(executable).bake(**options)
         # A stream that is not needed costs a thread of sh per call.
         self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
@@ -109,14 +119,20 @@ class Crane:
         assert account.username is not None  # noqa: S101 (for mypy: login skips the others)
         assert account.password is not None  # noqa: S101
         self._masker.add(account.username, account.password)
-        command = ("auth", "login", account.host, f"--username={account.username}", "--password-stdin")
+        # A username may be a token, which argv must not show. CraneCredentials writes the real one.
+        command = ("auth", "login", account.host, f"--username={PLACEHOLDER}", "--password-stdin")
         directory = self._credentials.login_directory(account)
         await self._run("login", command, directory, self._probe_limit, account.password)
 
     async def list_tags(self, repository: Reference) -> tuple[str, ...]:
         """Return the tags of `repository`, without the tags that are digests of other images (`crane ls -O`)."""
         output = await self._run_for("source", repository, ("ls", "--omit-digest-tags", repository.repository))
+        if not output.endswith("\n"):  # nothing, or half a line: never take that for "no tags"
+            raise RegistryError("source", ErrorKind.OTHER, f"crane listed no tags of {repository}", repository.host)
         listed = output.splitlines()
+        if len(listed) in PAGES:
+            message = "{} lists exactly {} tags: if it has more, its registry cuts the list without a link to the next page"
+            logger.warning(message, repository, len(listed))
         tags = tuple(tag for tag in listed if is_tag(tag))
         if len(tags) < len(listed):
             logger.warning("{} lists {} invalid tags; they are ignored", repository, len(listed) - len(tags))
@@ -143,6 +159,8 @@ class Crane:
         try:
             await self._run("copy", command, self._credentials.directory(source, target), self._copy_limit)
         except RegistryError as error:
+            if CORRUPT in error.detail:  # the target only refuses what the source has sent
+                raise self._explain(error, "source", source) from None
             sides = {"source": source, "target": target}
             named = [(side, image) for side, image in sides.items() if f"//{registry_of(image)}/" in error.detail]
             if source.host == target.host:
@@ -198,9 +216,13 @@ class Crane:
         logger.debug("+ crane {}", shlex.join(command))
         call = Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
-        streams = {"_in": self._null if stdin is None else stdin} | ({"_out": self._null} if limit.stall else {})
+        stdout = Output(LONGEST_OUTPUT, lambda: call.signal(signal.SIGKILL))
+        stderr = Output(LONGEST_STDERR, lambda: None)
+        options: dict[str, Any] = {"_env": environ, "_in": self._null if stdin is None else stdin, "_err": stderr.append}
+        options |= {"_out": self._null} if limit.stall else {"_out": stdout.append, "_out_bufsize": PIPE_SIZE}
+        program = self._copying if limit.stall else self._looking_up
         try:
-            started = self._threads.submit(self._execute, call, command, environ, streams)
+            started = self._threads.submit(self._execute, call, program.bake(**options), command)
         except RuntimeError as error:  # no thread can be started, but another one may still find the call in the queue
             call.must_end = True
             raise RegistryError(subject, ErrorKind.OTHER, process_limit_advice(str(error)) or str(error)) from None
@@ -210,32 +232,33 @@ class Crane:
         except asyncio.CancelledError:
             await end(started, process, call)
             raise
-        exit_code, stdout, stderr = await process
+        exit_code, reason = await process
+        if stdout.overflowed:
+            text = f"crane printed more than {LONGEST_OUTPUT >> 20} MiB"
+            raise RegistryError(subject, ErrorKind.OTHER, text)
         if not exit_code:
-            return stdout
+            return str(stdout)
         if overrun:
             raise RegistryError(subject, ErrorKind.TIMED_OUT, overrun)
-        raise self._redact(RegistryError.from_crane_stderr(subject, stderr, exit_code))
+        raise self._redact(RegistryError.from_crane_stderr(subject, reason or str(stderr), exit_code))
 
-    def _execute(
-        self, call: Call, command: tuple[str, ...], environ: dict[str, str], streams: Mapping[str, Any]
-    ) -> tuple[int, str, str]:
-        """Run crane in this thread; return its exit code, stdout and stderr."""
+    def _execute(self, call: Call, program: Any, command: tuple[str, ...]) -> tuple[int, str]:
+        """Run crane in this thread; return its exit code, and why it could not be run."""
         try:
             with self._forks:
-                running = self._crane(*command, _env=environ, **streams)
+                running = program(*command)
         except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread can be started
-            return 1, "", f"Error: {process_limit_advice(str(error)) or f'crane could not be run: {error}'}"
+            return 1, f"Error: {process_limit_advice(str(error)) or f'crane could not be run: {error}'}"
         call.pid = running.pid
         if call.must_end:  # since before it ran
             call.signal(signal.SIGKILL)
         try:
             running.wait()
         except sh.ErrorReturnCode as error:
-            return error.exit_code, "", error.stderr.decode(errors="replace")
+            return error.exit_code, ""
         finally:
             call.pid = 0
-        return 0, str(running), ""
+        return 0, ""
 
     def _redact(self, error: RegistryError) -> RegistryError:
         detail = to_plain_line(self._masker.mask(error.detail))[:LONGEST_DETAIL]

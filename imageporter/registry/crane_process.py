@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,27 @@ class Call:
         self.must_end = True
         if self.pid:
             signal_group(self.pid, number)
+
+
+class Output:
+    """What a process writes to one of its streams, up to `limit` characters. `on_overflow` is called when there is more."""
+
+    def __init__(self, limit: int, on_overflow: Callable[[], None]) -> None:
+        self._parts: list[str] = []
+        self._left = limit
+        self._on_overflow = on_overflow
+        self.overflowed = False
+
+    def append(self, part: str) -> None:
+        """Keep `part`, or as much of it as there is room for."""
+        self._parts.append(part[: self._left])
+        self._left -= len(self._parts[-1])
+        if len(part) > len(self._parts[-1]) and not self.overflowed:
+            self.overflowed = True
+            self._on_overflow()
+
+    def __str__(self) -> str:
+        return "".join(self._parts)
 
 
 async def bound(process: "asyncio.Future[Any]", call: Call, limit: Limit) -> str | None:

@@ -6,6 +6,7 @@ host, or an account next to anonymous access, are written under the exact reposi
 for everything else.
 """
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import DOCKER_HUB, Reference
+from imageporter.registry.errors import ErrorKind, RegistryError
 
 # go-containerregistry's (pkg/authn/keychain.go).
 DOCKER_HUB_REGISTRY = "index.docker.io"
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 CONFIG = "config.json"
+PLACEHOLDER = "imageporter"  # the username with which `crane auth login` is run
 
 
 class CraneCredentials:
@@ -51,18 +54,27 @@ class CraneCredentials:
             return {}
         if account.prefix not in self._entries:
             config = json.loads((self.login_directory(account) / CONFIG).read_text())
-            (self._entries[account.prefix],) = config["auths"].values()
+            (entry,) = config["auths"].values()
+            _, _, password = base64.b64decode(entry["auth"]).partition(b":")
+            auth = base64.b64encode(f"{account.username}:".encode(errors="surrogateescape") + password).decode()
+            self._entries[account.prefix] = {"auth": auth}
         return self._entries[account.prefix]
 
     def _directory(self, name: str, entries: dict[str, Any]) -> Path:
-        """Return the directory for `name`, which is created with `entries` the first time."""
+        """Return the directory for `name`, which is created with `entries` the first time. Raises RegistryError."""
         directory = self._private / hashlib.sha256(name.encode()).hexdigest()[:32]
-        if not directory.exists():
-            directory.mkdir(mode=0o700)
-            # Without a config.json crane would fall back to podman's.
-            config = directory / CONFIG
-            config.touch(mode=0o600)
-            config.write_text(json.dumps({"auths": entries}))
+        # Without a config.json crane would fall back to podman's.
+        config = directory / CONFIG
+        if not config.exists():
+            try:
+                directory.mkdir(mode=0o700, exist_ok=True)
+                unfinished = directory / "new"
+                unfinished.touch(mode=0o600)
+                unfinished.write_text(json.dumps({"auths": entries}))
+                unfinished.rename(config)
+            except OSError as error:
+                text = f"{self._private} cannot be written in: {error.strerror}; make room there"
+                raise RegistryError("TMPDIR", ErrorKind.OTHER, text) from None
         return directory
 
 

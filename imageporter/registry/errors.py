@@ -155,6 +155,8 @@ def insecure_advice(error: RegistryError) -> str:
 
 def process_limit_advice(text: str) -> str:
     """Return what to do if `text` (of Python, sh or Go) means that no process or thread can be started (EAGAIN); else ""."""
+    if "out of memory" in text:
+        return "the registry's response is too large: crane needs too much memory to read it"
     if not any(sign in text for sign in _NO_MORE_PROCESSES):
         return ""
     return "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"

@@ -7,6 +7,9 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from urllib.parse import urlsplit
+
+from imageporter.system.errors import Problems
 
 _PORTS = {"http": "80", "https": "443"}
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]+):([^:\[\]]*)")
@@ -29,6 +32,22 @@ def proxy_for(scheme: str, authority: str, environ: Mapping[str, str]) -> str:
         proxy = f"http://{proxy}"
     # Go lets a SOCKS proxy resolve the name. curl calls that socks5h.
     return re.sub(r"^socks5://", "socks5h://", proxy, flags=re.IGNORECASE)
+
+
+def check_proxy_variables(environ: Mapping[str, str], problems: Problems) -> None:
+    """Add a problem for each proxy that is not a URL: crane would ignore it, and connect directly. No value is shown."""
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        proxy = environ.get(name, "")
+        if proxy and not _is_proxy(proxy if "://" in proxy else f"http://{proxy}"):
+            problems.add(name, "is not the URL of a proxy; write one like http://proxy.example.com:3128")
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https", "socks5", "socks5h"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

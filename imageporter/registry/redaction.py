@@ -7,6 +7,11 @@ import re
 from urllib.parse import quote, quote_plus
 
 SHORTEST_MASKED = 4
+_URL_SAFE = str.maketrans("+/", "-_")
+_AUTHORIZATION = re.compile(r"\b(Basic|Bearer) (?!realm=)[^\s\"',;]{8,}", re.IGNORECASE)
+# A signed URL holds its signature in the query. These say what was asked for.
+_HARMLESS = "scope|service|n|last|ns|digest|mount|from"
+_QUERY_VALUE = re.compile(rf"([?&](?!(?:{_HARMLESS})=)[A-Za-z0-9_.~%-]+=)[^&\s\"']+?(?=[:;,.]*(?:[&\s\"']|$))")
 
 
 class SecretMasker:
@@ -22,14 +27,19 @@ class SecretMasker:
         escaped |= {re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text) for text in escaped}
         in_url = {quote(password), quote(password, safe=""), quote_plus(password)}
         in_url |= {re.sub("%..", lambda sign: sign[0].lower(), text) for text in in_url}
-        encoded = {base64.b64encode(text.encode()).decode() for text in (password, f"{username}:{password}")}
+        encoded = set()
+        for text in (password, f"{username}:{password}"):
+            standard = base64.b64encode(text.encode()).decode()
+            in_base64 = {standard, standard.translate(_URL_SAFE)}
+            encoded |= in_base64 | {one.rstrip("=") for one in in_base64} | {text.encode().hex(), text.encode().hex().upper()}
         forms = {password, *escaped, *in_url, *encoded, html.escape(password), html.escape(password, quote=False)}
         secrets = {*self._secrets, *(form for form in forms if len(form) >= SHORTEST_MASKED)}
         # The longest first, because one password may begin like another.
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
-        """Return `text` with every password replaced by `***`."""
+        """Return `text` with every password replaced by `***`, and every token and signature that a registry echoes."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text
+        text = _AUTHORIZATION.sub(r"\1 ***", text)
+        return _QUERY_VALUE.sub(r"\1***", text)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from imageporter.system.errors import AlreadyRunningError, Problems, QueueRunPostponedError
+from imageporter.system.errors import AlreadyRunningError, Problems, QueueRunPostponedError, UserError
 from imageporter.system.signals import Shutdown
 
 LOCK = "lock"
@@ -35,11 +35,15 @@ def prepare(data_dir: Path, problems: Problems) -> None:
     """Create `data_dir` if it is missing. If it or the directory for temporary files is unusable, add a problem."""
     for name in (LOCK, QUEUE_LOCK):
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(_open(data_dir / name))
         except OSError as error:
             problems.add("DATA_DIR", _cannot_be_written(data_dir, name, error))
             break
+    with suppress(OSError):
+        mode = data_dir.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            logger.warning("DATA_DIR: {} is writable for everybody; run `chmod o-w` on it", data_dir)
     if not has_temporary_directory():
         problems.add("TMPDIR", "there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp")
 
@@ -60,7 +64,8 @@ def _cannot_be_written(data_dir: Path, name: str, error: OSError) -> str:
                     command = f"chown -R {user} {shlex.quote(str(directory))}"
                     belongs = f"'{path}' belongs to user {owner}, and this is user {user}"
                     return f"{belongs}; run `{command}` as root (on the host, if it is mounted), or run this as user {owner}"
-    return f"{str(data_dir)!r} cannot be written in: {error.strerror}; correct its permissions, or name another directory"
+    remedy = "make room there" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "correct its permissions"
+    return f"{str(data_dir)!r} cannot be written in: {error.strerror}; {remedy}, or name another directory"
 
 
 def has_temporary_directory() -> bool:
@@ -97,9 +102,18 @@ def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool) -> Iterator[Pa
         private = Path(tempfile.gettempdir()) / (PREFIX + secrets.token_hex(8))
         for descriptor in descriptors:
             _remove_left_behind(descriptor)
-        for descriptor in descriptors:
-            _write(descriptor, f"{private}\n")
-        private.mkdir(mode=0o700)
+        try:
+            for descriptor in descriptors:
+                _write(descriptor, f"{private}\n")
+        except OSError as error:
+            raise UserError([f"DATA_DIR: {paths[0]} cannot be written: {error.strerror}; make room there"]) from None
+        try:
+            private.mkdir(mode=0o700)
+        except OSError as error:
+            line = (
+                f"TMPDIR: {private.parent} cannot be written in: {error.strerror}; make room there, or name another directory"
+            )
+            raise UserError([line]) from None
         try:
             yield private
         finally:

@@ -30,8 +30,10 @@ def write_report(path: Path, content: dict[str, Any], *, unless_newer_than: floa
         with directory_lock(path.parent):
             if unless_newer_than is not None and path.exists() and path.stat().st_mtime > unless_newer_than:
                 return
+            temporary.unlink(missing_ok=True)  # a killed pass has left it, or somebody has put a link there
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             # A name may hold bytes that are no text; their escapes are those of JSON.
-            with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            with open(os.open(temporary, flags, 0o644), "w", encoding="utf-8", errors="backslashreplace") as file:
                 json.dump(content, file, ensure_ascii=False, indent=1)
                 file.flush()
                 os.fsync(file.fileno())

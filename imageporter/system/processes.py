@@ -2,11 +2,12 @@
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,24 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
-def bounded_process(command: tuple[str, ...], seconds: float, shutdown: Shutdown) -> Iterator["subprocess.Popen[str]"]:
-    """Run a short-lived program whose stdout and stderr are text pipes.
+def bounded_process(
+    command: tuple[str, ...], seconds: float, shutdown: Shutdown, environ: Mapping[str, str], descriptors: Sequence[int] = ()
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a short-lived program, with `environ` and some open `descriptors`, whose stdout and stderr are text pipes.
 
     It and everything it started is killed when the context ends, after `seconds`, or on a signal to this process.
     Raises OSError if it cannot be run, subprocess.TimeoutExpired, and InterruptedPassError.
     """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    process = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=kill_with_parent(os.getpid()))  # noqa: PLW1509
+    prepare = kill_with_parent(os.getpid())
+    process = subprocess.Popen(
+        command,
+        **pipes,
+        env=environ,
+        pass_fds=descriptors,
+        start_new_session=True,
+        preexec_fn=prepare,  # noqa: PLW1509
+    )
     timed_out = threading.Event()
 
     def kill() -> None:
@@ -58,8 +69,10 @@ def signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
-def kill_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+def kill_with_parent(parent: int, number: signal.Signals = signal.SIGKILL, memory: int | None = None) -> Callable[[], None]:
     """Return a function for a child of the process `parent` to call before exec: `number` ends it when `parent` dies.
+
+    It may also limit the child's `memory` (bytes).
 
     It works however `parent` dies, `kill -9` included, but on Linux only. The kernel watches the *thread* that forked,
     so that thread must outlive the child (prctl(2), PR_SET_PDEATHSIG).
@@ -67,6 +80,8 @@ def kill_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Ca
     libc = _LIBC
 
     def prepare() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, number)
             if os.getppid() != parent:  # it died before the call

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from imageporter.system.errors import Problems
@@ -21,15 +22,16 @@ def find_program(name: str, preferred: str | None, problems: Problems) -> str:
     wanted = preferred if preferred is not None else str(built) if built.exists() else name
     path = shutil.which(wanted)
     if path is None:
-        text = f"{wanted!r} is not a program that can be run"
+        shown = repr(wanted) if wanted.startswith(("/", "./", "../", name)) else f"a text of {len(wanted)} characters"
+        text = f"{shown} is not a program that can be run"
         problems.add(name.upper(), f"{text}; run `make tools`, or set {name.upper()} to the path of {name}")
     return path or ""
 
 
-def check_crane(crane: str, problems: Problems, shutdown: Shutdown) -> None:
+def check_crane(crane: str, environ: Mapping[str, str], problems: Problems, shutdown: Shutdown) -> None:
     """Run `crane version`, and add a problem if the program at `crane` fails. Raises InterruptedPassError."""
     try:
-        with bounded_process((crane, "version"), CHECK_SECONDS, shutdown) as process:
+        with bounded_process((crane, "version"), CHECK_SECONDS, shutdown, environ) as process:
             process.communicate()
         reason = f"`version` exits with {process.returncode}" if process.returncode else None
     except (OSError, subprocess.TimeoutExpired) as error:

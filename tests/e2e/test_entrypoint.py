@@ -38,7 +38,8 @@ def test_every_problem_is_listed_at_once(user: User) -> None:
     assert run.code == 2
     assert run.lines == [
         "ERROR TZ: 'Mars/Olympus' is not a time zone; write a name like Asia/Shanghai or UTC",
-        "ERROR RUN_ONCE: 'perhaps' is neither true nor false; write true or false (1, 0, yes and no are fine too)",
+        "ERROR RUN_ONCE: a text of 7 characters is neither true nor false; "
+        "write true or false (1, 0, yes and no are fine too)",
         "ERROR SLEEP_TIME: 'soon' is not a number of seconds; write 0 or more, like 5 or 0.5",
         "ERROR accounts.json: [0].password: is missing; add it",
         "ERROR images.json: [0].target: 'Example.com/UPPER' is not an image reference (host/repository:tag); "

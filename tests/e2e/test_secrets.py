@@ -32,7 +32,7 @@ def test_a_password_is_nowhere_but_in_the_private_keychain(user: User, source: R
     assert run.outcomes[f"{guarded}/secrets/app:1"] == "copied"
 
     calls = seen.read_text()
-    assert f"argv: auth login {guarded} --username=alice --password-stdin" in calls
+    assert f"argv: auth login {guarded} --username=imageporter --password-stdin" in calls
     assert {line.split()[1] for line in calls.splitlines() if line.startswith("config: ")} == {"drwx------", "-rw-------"}
     everything = {"output": run.output, "argv and environment": calls}
     for folder in (user.folder, user.tmp, user.home):

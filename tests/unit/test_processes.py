@@ -16,14 +16,14 @@ SLEEP = ("sh", "-c", "sleep 60 & echo $!; wait")
 
 
 def test_the_output_and_the_exit_code() -> None:
-    with bounded_process(("sh", "-c", "echo out; echo error >&2; exit 3"), 20, Shutdown()) as process:
+    with bounded_process(("sh", "-c", "echo out; echo error >&2; exit 3"), 20, Shutdown(), os.environ) as process:
         assert process.communicate() == ("out\n", "error\n")
     assert process.returncode == 3
 
 
 def test_a_process_that_takes_too_long_is_killed_with_its_children() -> None:
     pid = 0
-    with pytest.raises(subprocess.TimeoutExpired), bounded_process(SLEEP, 0.3, Shutdown()) as process:  # noqa: PT012
+    with pytest.raises(subprocess.TimeoutExpired), bounded_process(SLEEP, 0.3, Shutdown(), os.environ) as process:  # noqa: PT012
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.communicate()
@@ -31,7 +31,7 @@ def test_a_process_that_takes_too_long_is_killed_with_its_children() -> None:
 
 
 def test_a_process_is_killed_at_the_end_of_the_context() -> None:
-    with bounded_process(SLEEP, 60, Shutdown()) as process:
+    with bounded_process(SLEEP, 60, Shutdown(), os.environ) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
     wait_for(lambda: not alive([pid]), "the grandchild is dead")
@@ -42,7 +42,7 @@ def test_a_shutdown_kills_it() -> None:
     shutdown = Shutdown()
     shutdown.signum = 15
     began = time.monotonic()
-    with pytest.raises(InterruptedPassError), bounded_process(SLEEP, 60, shutdown) as process:  # noqa: PT012
+    with pytest.raises(InterruptedPassError), bounded_process(SLEEP, 60, shutdown, os.environ) as process:  # noqa: PT012
         shutdown._requested.set()  # noqa: SLF001 (what a signal does)
         for callback in shutdown._callbacks:  # noqa: SLF001
             callback()
@@ -51,7 +51,7 @@ def test_a_shutdown_kills_it() -> None:
 
 
 def test_a_program_that_is_missing() -> None:
-    with pytest.raises(FileNotFoundError), bounded_process(("/nowhere",), 1, Shutdown()):
+    with pytest.raises(FileNotFoundError), bounded_process(("/nowhere",), 1, Shutdown(), os.environ):
         pass
 
 

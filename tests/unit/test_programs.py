@@ -1,5 +1,6 @@
 """The programs that a pass needs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ def test_a_crane_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tool.write_text(content)
     tool.chmod(0o755)
     problems = Problems()
-    programs.check_crane(str(tool), problems, Shutdown())
+    programs.check_crane(str(tool), os.environ, problems, Shutdown())
     message = f"{str(tool)!r} does not work as crane: {reason}; set it to the path of crane for this machine"
     assert list(problems) == [f"CRANE: {message}"]
 
 
 def test_a_crane_that_works() -> None:
     problems = Problems()
-    programs.check_crane("/bin/true", problems, Shutdown())
+    programs.check_crane("/bin/true", os.environ, problems, Shutdown())
     assert list(problems) == []
