@@ -121,7 +121,7 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
     warn_of_misspelt_variables(settings)
     configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
-    locks.prepare(settings.data_dir, problems)
+    locks.prepare(settings.data_dir, problems, quiet=settings.scheduled)
     check_ca_variables(process_environ(), problems)
     check_proxy_variables(process_environ(), problems)
     crane = find_program("crane", settings.crane, problems)

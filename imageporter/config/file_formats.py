@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = ("json", "yaml", "yml")
 LARGEST = 32 << 20  # bytes: 100,000 rules need 10 MB
-MOST_NODES = 1_000_000  # of a YAML file, with every alias expanded
+MOST_NODES = 1_000_000  # of a YAML file, with every alias expanded; more only if they are really written
+ENDLESS = 1 << 62
 
 
 class UnreadableError(Exception):
@@ -67,10 +68,12 @@ def read(path: Path, shown: frozenset[str] | None = None) -> Any:
         raise UnreadableError(path, f"is larger than {LARGEST >> 20} MiB; split it") from None
     except UnicodeDecodeError as error:
         raise UnreadableError(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
+    except PermissionError as error:
         raise UnreadableError(
             path, f"cannot be read: {error.strerror}; user {os.getuid()}, who runs this, must be allowed to"
         ) from None
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read: {error.strerror}; name a regular file") from None
     if not text.strip():
         raise UnreadableError(path, "is empty; an empty list is written []")
     if path.suffix not in {f".{suffix}" for suffix in SUFFIXES}:
@@ -138,7 +141,8 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
             warnings.simplefilter("ignore")  # they quote the text
             yaml = YAML(typ="safe", pure=True)
             node = yaml.compose(text)
-            too_large = node is not None and _expanded_size(node, {}) > MOST_NODES
+            nodes: dict[int, int] = {}
+            too_large = node is not None and _expanded_size(node, nodes) > max(MOST_NODES, 10 * len(nodes))
             data = None if node is None or too_large else yaml.constructor.construct_document(node)
     except DuplicateKeyError as error:
         # ruamel's own words quote both values.
@@ -163,10 +167,10 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
 def _expanded_size(node: "Node", known: dict[int, int]) -> int:
     """Return how many nodes `node` is, with every alias expanded: an alias in an alias in an alias may stand for billions."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES  # it contains itself
+        known[id(node)] = ENDLESS  # it contains itself
         children = node.value if isinstance(node.value, list) else []
         parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
-        known[id(node)] = min(1 + sum(_expanded_size(part, known) for part in parts), MOST_NODES + 1)
+        known[id(node)] = min(1 + sum(_expanded_size(part, known) for part in parts), ENDLESS)
     return known[id(node)]
 
 

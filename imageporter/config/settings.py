@@ -20,12 +20,13 @@ MAX_RETRIES = 1000
 MAX_QUEUE_LIMIT = 1_000_000
 LONGEST_SECRET = 1 << 16  # bytes
 
-# What the programs that a pass starts may see. Those of Go (GODEBUG, GOMAXPROCS) are passed on as well.
+# What the programs that a pass starts may see.
 FOR_TOOLS = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
         *("RES_OPTIONS", "LOCALDOMAIN"),  # of the resolver
+        *("GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"),
     }
 )
 SHORT_NAME = 5  # letters
@@ -219,4 +220,4 @@ def process_environ() -> dict[str, str]:
 
 def tool_environ() -> dict[str, str]:
     """Return what crane and supercronic need of this process's environment: no account, token or password is among it."""
-    return {name: value for name, value in os.environ.items() if name.upper() in FOR_TOOLS or name.startswith("GO")}
+    return {name: value for name, value in os.environ.items() if name.upper() in FOR_TOOLS}

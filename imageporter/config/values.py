@@ -9,7 +9,8 @@ LONGEST_WAIT = 366 * 24 * 3600  # seconds
 
 # A number, a short word, a time zone, an address with its port.
 _HARMLESS = re.compile(
-    r".{0,3}|[-+0-9.,_ ]{0,12}|[A-Za-z]{0,5}|[A-Z][A-Za-z]*/[A-Z][A-Za-z_]*|(?:[0-9A-Fa-f.:\[\]]*|localhost):[0-9]{0,6}"
+    r".{0,3}|[-+0-9.,_ smhd]{0,12}|[A-Za-z]{0,5}"
+    r"|[A-Z][a-z]+(?:/[A-Z][A-Za-z_]+){1,2}|(?:[0-9A-Fa-f.:\[\]]*|localhost):[0-9]{0,6}"
 )
 
 

@@ -17,6 +17,7 @@ from imageporter.hook.rate_limit import BodyLimit, LogLimit, TokenBucket
 from imageporter.hook.reload import RouteReloader
 from imageporter.hook.responses import (
     client_address,
+    declared_length,
     decode_json,
     error_response,
     log_response,
@@ -37,7 +38,7 @@ from imageporter.system import logs
 from imageporter.system.stopwatch import Stopwatch
 
 RETRY_AFTER = {"Retry-After": "60"}
-REJECTED = frozenset({401, 404, 405, 429})  # a stranger may cause these
+REJECTED = frozenset({401, 405, 408, 429})  # a stranger may cause these
 SNAPSHOT = "SNAPSHOT"
 
 Endpoint = Callable[[Request], Awaitable[JSONResponse]]
@@ -82,7 +83,7 @@ class _Endpoints:
         async def handler(request: Request) -> Response:
             stopwatch = Stopwatch()
             sent = await self._respond(endpoint, request)
-            if sent.status_code not in REJECTED or self._log_limit.allow(client_address(request)):
+            if sent.status_code not in REJECTED or self._log_limit.allow(client_address(request), sent.status_code):
                 log_response(request, sent, stopwatch)
             return sent
 
@@ -161,7 +162,7 @@ class _Endpoints:
         # A signature covers the body, but neither the path nor the query.
         is_github = request.path_params["sender"] == "github" and "registry" not in request.query_params
         if is_github and "x-hub-signature-256" in headers:
-            async with self._unauthenticated_bodies.slot(client_address(request)):
+            async with self._unauthenticated_bodies.slot(declared_length(request)):
                 body = await read_body(request)
             if self._authenticator.authenticate_signature(body, headers):
                 return body

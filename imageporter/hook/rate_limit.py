@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 
 BURST_SECONDS = 10
 # A signature covers the body, so the bodies of clients that may be strangers are read: few at once, to bound the memory.
+SMALL_BODY = 1 << 16  # bytes, which GitHub's webhooks rarely exceed
 MAX_BODIES = 32
-MAX_BODIES_PER_ADDRESS = 4
 BODY_SECONDS = 2.0
+WAIT_SECONDS = 5.0
 LOG_LINES, LOG_SECONDS = 20, 60.0
 MAX_ADDRESSES = 10_000  # the one that was idle longest is forgotten
 
@@ -40,17 +41,26 @@ class TokenBucket:
 
 
 class BodyLimit:
-    """Slots for the bodies of clients that may be strangers. A stranger that is slow, or takes many, delays no one else."""
+    """Slots for the large bodies of clients that may be strangers. Small ones need none: their memory is bounded anyway."""
 
     def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
+        self._slots = asyncio.Semaphore(MAX_BODIES)
 
     @asynccontextmanager
-    async def slot(self, address: str) -> AsyncIterator[None]:
-        """Hold a slot for BODY_SECONDS at most. Raises HTTPException (408, or 503 if none is free)."""
-        if self._held.total() >= MAX_BODIES or self._held[address] >= MAX_BODIES_PER_ADDRESS:
-            raise HTTPException(503, "too many bodies of unknown clients; send it again later", {"Retry-After": "10"})
-        self._held[address] += 1
+    async def slot(self, length: int | None) -> AsyncIterator[None]:
+        """Hold a slot for a body of `length` bytes (None: unknown), for BODY_SECONDS at most.
+
+        Raises HTTPException (408, or 503 if no slot becomes free in time).
+        """
+        if length is not None and length <= SMALL_BODY:
+            yield
+            return
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            reason = "too many bodies of unknown clients; send it again later"
+            raise HTTPException(503, reason, {"Retry-After": "10"}) from None
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 yield
@@ -58,27 +68,27 @@ class BodyLimit:
             reason = f"the body did not arrive within {BODY_SECONDS:g} seconds"
             raise HTTPException(408, reason, {"Connection": "close"}) from None
         finally:
-            self._held[address] -= 1
-            self._held += Counter()  # forget those with none
+            self._slots.release()
 
 
 class LogLimit:
-    """Limits the log lines about rejected requests: LOG_LINES for an address in LOG_SECONDS."""
+    """Limits the log lines about rejected requests: LOG_LINES for an address and a status in LOG_SECONDS."""
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()  # the start of the period, and its requests
+        self._counts: OrderedDict[tuple[str, int], tuple[float, int]] = OrderedDict()  # the period's start, its requests
 
-    def allow(self, address: str) -> bool:
-        """Return whether the next rejected request of `address` is logged. The first that is not is announced."""
+    def allow(self, address: str, status: int) -> bool:
+        """Return whether the next response to `address` with `status` is logged. The first that is not is announced."""
         now = time.monotonic()
-        started, count = self._counts.pop(address, (now, 0))
+        started, count = self._counts.pop((address, status), (now, 0))
         if now - started > LOG_SECONDS:
             if count > LOG_LINES:
-                logger.warning("hook: {} more requests of {} were rejected", count - LOG_LINES, address)
+                logger.warning("hook: {} more requests of {} were rejected with {}", count - LOG_LINES, address, status)
             started, count = now, 0
-        self._counts[address] = (started, count + 1)
+        self._counts[address, status] = (started, count + 1)
         if len(self._counts) > MAX_ADDRESSES:
             self._counts.popitem(last=False)
         if count == LOG_LINES:
-            logger.warning("hook: further rejected requests of {} are not logged for {:g} s", address, LOG_SECONDS)
+            message = "hook: further requests of {} that are rejected with {} are not logged for {:g} s"
+            logger.warning(message, address, status, LOG_SECONDS)
         return count < LOG_LINES

@@ -32,6 +32,12 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+def declared_length(request: Request) -> int | None:
+    """Return the length of the body that the request declares; None if it declares none."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isdecimal() and len(text) <= len(str(MAX_BODY)) else None
+
+
 def decode_json(body: bytes, headers: Mapping[str, str]) -> Any:
     """Return the JSON in `body`, or in the form field `payload`, which GitHub may send. Raises ValueError if it is invalid."""
     if headers.get("content-type", "").startswith("application/x-www-form-urlencoded") and body.startswith(b"payload="):

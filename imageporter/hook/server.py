@@ -48,7 +48,10 @@ class _Protocol(H11Protocol):
     def handle_events(self) -> None:
         """Handle what has arrived. It is also called after a response, for a request that arrived before it."""
         super().handle_events()
-        self._limit(self.conn.their_state)
+        state = self.conn.their_state
+        # Between two requests, uvicorn's own limit for kept connections applies.
+        is_between = state is h11.IDLE and not self.conn.trailing_data[0] and self._awaited is not h11.IDLE
+        self._limit(None if is_between else state)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limit(None)

@@ -21,7 +21,7 @@ from loguru import logger
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
-from imageporter.registry.crane_process import Call, Limit, Output, bound, end
+from imageporter.registry.crane_process import Call, Limit, Output, Tail, bound, end
 from imageporter.registry.credentials import PLACEHOLDER, CraneCredentials, registry_of
 from imageporter.registry.errors import (
     INSECURE,
@@ -39,8 +39,10 @@ from imageporter.system.processes import kill_with_parent
 
 CORRUPT = "error verifying sha256 checksum"
 GO_ARENA = 80 << 20  # bytes of address space that a program in Go maps, and does not use
+DIGEST_TAG = "sha256-"  # of signatures and other images about an image
 PAGES = frozenset({100, 1000})  # how many tags registries put into a page
 LOOKUP_MEMORY = 100 << 20
+LISTING_MEMORY = 500 << 20  # a page of a million tags
 LONGEST_OUTPUT = 32 << 20  # characters: a million tags of 30 letters
 LONGEST_STDERR = 1 << 20
 PIPE_SIZE = 1 << 16  # bytes, which arrive at once
@@ -90,9 +92,11 @@ class Crane:
         # Python and libcurl open every descriptor close-on-exec, so sh need not close them one by one (8 % of a call).
         options["_close_fds"] = False
         self._copying = sh.Command(executable).bake(**options)
-        # Look-ups, listings and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
+        # Look-ups and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
         options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=GO_ARENA + LOOKUP_MEMORY)
         self._looking_up = sh.Command(executable).bake(**options)
+        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=GO_ARENA + LISTING_MEMORY)
+        self._listing = sh.Command(executable).bake(**options)
         # A stream that is not needed costs a thread of sh per call.
         self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
@@ -125,14 +129,15 @@ class Crane:
         await self._run("login", command, directory, self._probe_limit, account.password)
 
     async def list_tags(self, repository: Reference) -> tuple[str, ...]:
-        """Return the tags of `repository`, without the tags that are digests of other images (`crane ls -O`)."""
-        output = await self._run_for("source", repository, ("ls", "--omit-digest-tags", repository.repository))
-        if not output.endswith("\n"):  # nothing, or half a line: never take that for "no tags"
-            raise RegistryError("source", ErrorKind.OTHER, f"crane listed no tags of {repository}", repository.host)
-        listed = output.splitlines()
+        """Return the tags of `repository`, without the tags that are digests of other images (`crane ls`)."""
+        listed = (await self._run_for("source", repository, ("ls", repository.repository))).splitlines(keepends=True)
+        if not listed or not listed[-1].endswith("\n"):  # nothing, or half a line: never take that for success
+            detail = f"{repository} has no tags; push one, or remove the rule"
+            raise RegistryError("source", ErrorKind.NOT_FOUND, detail, repository.host)
         if len(listed) in PAGES:
             message = "{} lists exactly {} tags: if it has more, its registry cuts the list without a link to the next page"
             logger.warning(message, repository, len(listed))
+        listed = [tag for line in listed if not (tag := line.rstrip("\n")).startswith(DIGEST_TAG)]
         tags = tuple(tag for tag in listed if is_tag(tag))
         if len(tags) < len(listed):
             logger.warning("{} lists {} invalid tags; they are ignored", repository, len(listed) - len(tags))
@@ -217,10 +222,10 @@ class Crane:
         call = Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
         stdout = Output(LONGEST_OUTPUT, lambda: call.signal(signal.SIGKILL))
-        stderr = Output(LONGEST_STDERR, lambda: None)
+        stderr = Tail(LONGEST_STDERR)  # the error is its last line
         options: dict[str, Any] = {"_env": environ, "_in": self._null if stdin is None else stdin, "_err": stderr.append}
         options |= {"_out": self._null} if limit.stall else {"_out": stdout.append, "_out_bufsize": PIPE_SIZE}
-        program = self._copying if limit.stall else self._looking_up
+        program = self._copying if limit.stall else self._listing if command[-2] == "ls" else self._looking_up
         try:
             started = self._threads.submit(self._execute, call, program.bake(**options), command)
         except RuntimeError as error:  # no thread can be started, but another one may still find the call in the queue

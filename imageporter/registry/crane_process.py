@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -56,6 +57,25 @@ class Output:
         if len(part) > len(self._parts[-1]) and not self.overflowed:
             self.overflowed = True
             self._on_overflow()
+
+    def __str__(self) -> str:
+        return "".join(self._parts)
+
+
+class Tail:
+    """The last `limit` characters, about, of what a process writes to one of its streams."""
+
+    def __init__(self, limit: int) -> None:
+        self._parts: deque[str] = deque()
+        self._length = 0
+        self._limit = limit
+
+    def append(self, part: str) -> None:
+        """Keep `part`, and forget the oldest parts."""
+        self._parts.append(part[-self._limit :])
+        self._length += len(self._parts[-1])
+        while self._length > self._limit and len(self._parts) > 1:
+            self._length -= len(self._parts.popleft())
 
     def __str__(self) -> str:
         return "".join(self._parts)

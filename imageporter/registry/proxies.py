@@ -13,6 +13,7 @@ from imageporter.system.errors import Problems
 
 _PORTS = {"http": "80", "https": "443"}
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]+):([^:\[\]]*)")
+_NO_URL = re.compile(r"[\s\x00-\x1f\x7f\\]|%(?![0-9A-Fa-f]{2})")
 _CIDR = re.compile(r"[0-9a-f.:]+/[0-9]{1,3}")
 
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -36,13 +37,15 @@ def proxy_for(scheme: str, authority: str, environ: Mapping[str, str]) -> str:
 
 def check_proxy_variables(environ: Mapping[str, str], problems: Problems) -> None:
     """Add a problem for each proxy that is not a URL: crane would ignore it, and connect directly. No value is shown."""
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-        proxy = environ.get(name, "")
+    for name in ("HTTPS_PROXY", "HTTP_PROXY"):
+        proxy = _variable(environ, name)
         if proxy and not _is_proxy(proxy if "://" in proxy else f"http://{proxy}"):
             problems.add(name, "is not the URL of a proxy; write one like http://proxy.example.com:3128")
 
 
 def _is_proxy(url: str) -> bool:
+    if _NO_URL.search(url):  # Go rejects it, and Python does not
+        return False
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https", "socks5", "socks5h"} and bool(parts.hostname) and parts.port != 0

@@ -8,10 +8,15 @@ from urllib.parse import quote, quote_plus
 
 SHORTEST_MASKED = 4
 _URL_SAFE = str.maketrans("+/", "-_")
-_AUTHORIZATION = re.compile(r"\b(Basic|Bearer) (?!realm=)[^\s\"',;]{8,}", re.IGNORECASE)
-# A signed URL holds its signature in the query. These say what was asked for.
-_HARMLESS = "scope|service|n|last|ns|digest|mount|from"
-_QUERY_VALUE = re.compile(rf"([?&](?!(?:{_HARMLESS})=)[A-Za-z0-9_.~%-]+=)[^&\s\"']+?(?=[:;,.]*(?:[&\s\"']|$))")
+# A word like `authentication` is no token.
+_AUTHORIZATION = re.compile(
+    r"\b(Basic|Bearer) (?!realm=)(?=[^\s\"',;]*[0-9=._+/-]|[^\s\"',;]{20})[^\s\"',;]{8,}", re.IGNORECASE
+)
+# A signed URL holds its signature in the query.
+_NAMES = "sig|token|key|cred|secret|auth|policy|passw"
+_QUERY_VALUE = re.compile(
+    rf"([?&][A-Za-z0-9_.~%-]*(?:{_NAMES})[A-Za-z0-9_.~%-]*=)[^&\s\"']+?(?=[:;,.]*(?:[&\s\"']|$))", re.IGNORECASE
+)
 
 
 class SecretMasker:

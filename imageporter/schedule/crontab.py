@@ -1,5 +1,6 @@
 """The crontab that supercronic runs, rendered from crontab.tmpl."""
 
+import fcntl
 import os
 import shlex
 import string
@@ -9,11 +10,14 @@ from imageporter.config.settings import Settings
 from imageporter.store import push_queue
 from imageporter.system.programs import BUNDLE
 
+F_ADD_SEALS, F_SEAL_SHRINK_GROW_WRITE = 1033, 0x2 | 0x4 | 0x8  # fcntl(2)
+
 
 def in_memory(text: str) -> int:
     """Return the descriptor of a crontab that is in memory only: no file is left behind, however the process dies."""
-    descriptor = os.memfd_create("crontab", 0)  # without MFD_CLOEXEC
+    descriptor = os.memfd_create("crontab", os.MFD_ALLOW_SEALING)  # without MFD_CLOEXEC
     os.write(descriptor, text.encode())
+    fcntl.fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK_GROW_WRITE)  # the passes inherit it, too
     return descriptor
 
 

@@ -31,8 +31,11 @@ _PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 _LONGEST_CONTENT = 4096
 
 
-def prepare(data_dir: Path, problems: Problems) -> None:
-    """Create `data_dir` if it is missing. If it or the directory for temporary files is unusable, add a problem."""
+def prepare(data_dir: Path, problems: Problems, *, quiet: bool = False) -> None:
+    """Create `data_dir` if it is missing. If it or the directory for temporary files is unusable, add a problem.
+
+    With `quiet`, there is no warning about its mode.
+    """
     for name in (LOCK, QUEUE_LOCK):
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,8 +44,9 @@ def prepare(data_dir: Path, problems: Problems) -> None:
             problems.add("DATA_DIR", _cannot_be_written(data_dir, name, error))
             break
     with suppress(OSError):
-        mode = data_dir.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        found = data_dir.stat()
+        is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+        if is_open and found.st_uid == os.getuid() and not quiet:  # another user's cannot be corrected from here
             logger.warning("DATA_DIR: {} is writable for everybody; run `chmod o-w` on it", data_dir)
     if not has_temporary_directory():
         problems.add("TMPDIR", "there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp")

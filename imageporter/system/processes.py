@@ -78,10 +78,12 @@ def kill_with_parent(parent: int, number: signal.Signals = signal.SIGKILL, memor
     so that thread must outlive the child (prctl(2), PR_SET_PDEATHSIG).
     """
     libc = _LIBC
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    least = memory if memory is None or hard == resource.RLIM_INFINITY else min(memory, hard)
 
     def prepare() -> None:
-        if memory is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        if least is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (least, least))
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, number)
             if os.getppid() != parent:  # it died before the call

@@ -38,6 +38,8 @@ def test_every_encoding_of_a_password(masker: SecretMasker, text: str) -> None:
         ),
         ('Www-Authenticate: Bearer realm="https://a.io/token"', 'Www-Authenticate: Bearer realm="https://a.io/token"'),
         ("bearer of bad news", "bearer of bad news"),
+        ("Basic authentication required", "Basic authentication required"),
+        ("https://help.example/kb?article=4711", "https://help.example/kb?article=4711"),
     ],
 )
 def test_tokens_and_signatures_that_nobody_has_told_it(masker: SecretMasker, text: str, masked: str) -> None:
