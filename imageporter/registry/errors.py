@@ -58,7 +58,7 @@ _KIND_OF_CODE = {
     "NAME_UNKNOWN": ErrorKind.NOT_FOUND,
 }
 _HEAD_NOTE = " (HEAD responses have no body, use GET for details)"
-_NO_MEMORY = ("fatal error: out of memory", "fatal error: runtime: cannot allocate memory", "SIGSEGV: segmentation violation")
+_NO_MEMORY = re.compile(r"fatal error: [^\n]*memory|SIGSEGV: segmentation violation")  # Go's words
 _NO_MORE_PROCESSES = ("Resource temporarily unavailable", "new OS thread", "can't start new thread")
 
 
@@ -156,7 +156,7 @@ def insecure_advice(error: RegistryError) -> str:
 
 def process_limit_advice(text: str) -> str:
     """Return what to do if `text` (of Python, sh or Go) means that no process or thread can be started (EAGAIN); else ""."""
-    if any(sign in text for sign in _NO_MEMORY):
+    if _NO_MEMORY.search(text):
         return "the registry's response is too large: crane needs too much memory to read it"
     if not any(sign in text for sign in _NO_MORE_PROCESSES):
         return ""

@@ -16,6 +16,7 @@ import pytest
 from support import BUNDLE, SUPERCRONIC, UNSET, Hook, Registry, Run, User, alive, descendants, wait_for
 
 from imageporter.config.file_formats import LARGEST
+from imageporter.registry.errors import RegistryError
 from imageporter.system.errors import MOST_PROBLEMS
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
@@ -106,8 +107,23 @@ def test_a_manifest_without_an_end_fills_no_memory(user: User, target: Registry)
     assert peak < 250
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fatal error: runtime: out of memory",
+        "fatal error: out of memory allocating heap arena map",
+        "fatal error: runtime: cannot allocate memory",
+        "SIGSEGV: segmentation violation",
+    ],
+)
+def test_every_way_in_which_crane_runs_out_of_memory(text: str) -> None:
+    stderr = f"2026/11/24 16:45:08 HEAD request failed, falling back on GET\n{text}\n\nruntime stack:\ngoroutine 1 [running]:"
+    error = RegistryError.from_crane_stderr("source", stderr, 2)
+    assert str(error) == "source failed: the registry's response is too large: crane needs too much memory to read it"
+
+
 def test_pages_of_tags_without_an_end_are_cut_off(user: User, target: Registry) -> None:
-    tags = [f"a-very-long-name-of-a-tag-{number:06}" for number in range(1000)]
+    tags = [f"a-very-long-name-of-a-tag-{number:06}" for number in range(20_000)]
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"name": "app", "tags": tags}).encode()
