@@ -75,7 +75,7 @@ KEYS = ("registry", "username", "password", "insecure")
 
 def find_accounts_file() -> Path | None:
     """Return the accounts file of the working directory, or None. An empty directory in its place hides no other file."""
-    found = [path for path in files.candidates(STEMS) if path.exists() or path.is_symlink()]
+    found = list(files.existing_files(STEMS))
     return next((path for path in found if not is_empty_directory(path)), found[0] if found else None)
 
 

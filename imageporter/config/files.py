@@ -47,9 +47,14 @@ def candidates(stems: Sequence[str]) -> Iterator[Path]:
     return (Path(f"{stem}.{suffix}") for stem in stems for suffix in SUFFIXES)
 
 
+def existing_files(stems: Sequence[str]) -> Iterator[Path]:
+    """Yield the candidates that exist in the working directory."""
+    return (path for path in candidates(stems) if path.exists() or path.is_symlink())
+
+
 def find_file(stems: Sequence[str]) -> Path | None:
     """Return the first candidate that exists in the working directory, or None."""
-    return next((path for path in candidates(stems) if path.exists() or path.is_symlink()), None)
+    return next(existing_files(stems), None)
 
 
 @dataclass(frozen=True, slots=True)

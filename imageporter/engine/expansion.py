@@ -39,7 +39,7 @@ async def list_tags(repository: IndexedImage, crane: Crane, attempts: Attempts, 
 
 
 def expand_rules(rules: Sequence[Rule], listed: Listed) -> list[Image | Outcome]:
-    """Return the images of `rules`, in their order, and the outcomes of those that have failed already."""
+    """Return the images of `rules` in their order. A rule or an image that has already failed is an outcome instead."""
     expanded: list[Image | Outcome] = []
 
     def tags_of(rule: Rule) -> tuple[str, ...] | None:

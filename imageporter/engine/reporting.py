@@ -25,7 +25,7 @@ def report_pass(settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stop
 
 @contextmanager
 def refusal_reported(settings: Settings) -> Iterator[None]:
-    """A context whose UserError is reported, so that nobody takes the last good pass for this one."""
+    """A context that writes a UserError into the report file. Otherwise the file would still show the last good pass."""
     stopwatch = Stopwatch()
     try:
         yield

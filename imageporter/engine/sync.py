@@ -103,7 +103,7 @@ class SyncPass:
                     await asyncio.sleep(0)  # the first requests need not wait for the last task
 
     async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
-        """Return the images of `rules`, and report those that have failed already."""
+        """Return the images of `rules`. Rules and images that have already failed are reported."""
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
 
         async def list_tags(repository: IndexedImage) -> None:

@@ -80,23 +80,20 @@ class Crane:
     ) -> None:
         self._private = private
         self._accounts = accounts
-        self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)")
+        # Look-ups and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
+        self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
+        self._listing_limit = replace(self._probe_limit, memory=GO_ARENA + LISTING_MEMORY)
         self._copy_limit = Limit(limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall)
         self._credentials = CraneCredentials(private, accounts)
         self._masker = SecretMasker()
         self._rejected: dict[tuple[str, bool], RegistryError] = {}  # (host, insecure): a thousand images need one crane
         self._environ = {name: value for name, value in environ.items() if name not in FOREIGN_CREDENTIALS}
         self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
-        options: dict[str, Any] = {"_preexec_fn": kill_with_parent(os.getpid()), "_new_group": True}
+        options: dict[str, Any] = {"_new_group": True}
         options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
         # Python and libcurl open every descriptor close-on-exec, so sh need not close them one by one (8 % of a call).
         options["_close_fds"] = False
-        self._copying = sh.Command(executable).bake(**options)
-        # Look-ups and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
-        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=GO_ARENA + LOOKUP_MEMORY)
-        self._looking_up = sh.Command(executable).bake(**options)
-        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=GO_ARENA + LISTING_MEMORY)
-        self._listing = sh.Command(executable).bake(**options)
+        self._crane = sh.Command(executable).bake(**options)
         # A stream that is not needed costs a thread of sh per call.
         self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
@@ -130,7 +127,8 @@ class Crane:
 
     async def list_tags(self, repository: Reference) -> tuple[str, ...]:
         """Return the tags of `repository`, without the tags that are digests of other images (`crane ls`)."""
-        listed = (await self._run_for("source", repository, ("ls", repository.repository))).splitlines(keepends=True)
+        output = await self._run_for("source", repository, ("ls", repository.repository), self._listing_limit)
+        listed = output.splitlines(keepends=True)
         if not listed or not listed[-1].endswith("\n"):  # nothing, or half a line: never take that for success
             detail = f"{repository} has no tags; push one, or remove the rule"
             raise RegistryError("source", ErrorKind.NOT_FOUND, detail, repository.host)
@@ -148,7 +146,8 @@ class Crane:
 
         `subject` is what an error calls the image: `source` or `target`. `seconds` are what is left of PROBE_TIMEOUT.
         """
-        digest = (await self._run_for(subject, image, ("digest", str(image)), seconds)).strip()
+        limit = self._probe_limit if seconds is None else replace(self._probe_limit, seconds=seconds)
+        digest = (await self._run_for(subject, image, ("digest", str(image)), limit)).strip()
         if not is_digest(digest):
             detail = f"crane printed {to_plain_line(digest)[:80]!r} instead of a digest"
             raise RegistryError(subject, ErrorKind.OTHER, detail)
@@ -189,13 +188,12 @@ class Crane:
                 except RegistryError as error:
                     raise self._explain(error, subject, image) from None
 
-    async def _run_for(self, subject: str, image: Reference, command: tuple[str, ...], seconds: float | None = None) -> str:
+    async def _run_for(self, subject: str, image: Reference, command: tuple[str, ...], limit: Limit) -> str:
         """Run crane for one image, with its account and security; an error names its registry."""
         is_insecure = self._accounts.is_insecure(image)
         if known := self._rejected.get((image.host, is_insecure)):
             raise self._explain(known, subject, image)
         directory = self._credentials.directory(image)
-        limit = self._probe_limit if seconds is None else replace(self._probe_limit, seconds=seconds)
         try:
             return await self._run(subject, (*_insecure_flag(is_insecure), *command), directory, limit)
         except RegistryError as error:
@@ -224,10 +222,10 @@ class Crane:
         stdout = Output(LONGEST_OUTPUT, lambda: call.signal(signal.SIGKILL))
         stderr = Tail(LONGEST_STDERR)  # the error is its last line
         options: dict[str, Any] = {"_env": environ, "_in": self._null if stdin is None else stdin, "_err": stderr.append}
+        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=limit.memory)
         options |= {"_out": self._null} if limit.stall else {"_out": stdout.append, "_out_bufsize": PIPE_SIZE}
-        program = self._copying if limit.stall else self._listing if command[-2] == "ls" else self._looking_up
         try:
-            started = self._threads.submit(self._execute, call, program.bake(**options), command)
+            started = self._threads.submit(self._execute, call, self._crane.bake(**options), command)
         except RuntimeError as error:  # no thread can be started, but another one may still find the call in the queue
             call.must_end = True
             raise RegistryError(subject, ErrorKind.OTHER, process_limit_advice(str(error)) or str(error)) from None

@@ -19,12 +19,13 @@ STALL_CHECKS = 8  # per STALL_TIMEOUT
 class Limit:
     """A call is killed after `seconds`, and an error names the limit by `text`: `60 seconds (PROBE_TIMEOUT)`.
 
-    It is also killed if it reads and writes nothing for `stall` seconds.
+    It is also killed if it reads and writes nothing for `stall` seconds. It may use `memory` (bytes); None is unlimited.
     """
 
     seconds: float
     text: str
     stall: float | None = None
+    memory: int | None = None
 
 
 class Call:

@@ -21,7 +21,7 @@ class ErrorKind(Enum):
     OTHER = "failed"
 
 
-# The registry has to be set up first: it has no TLS, or a certificate that nobody here vouches for.
+# The user has to act first: the registry has no TLS, or its certificate is not trusted on this machine.
 INSECURE = frozenset({ErrorKind.WITHOUT_TLS, ErrorKind.NOT_TRUSTED})
 REFUSED = frozenset({ErrorKind.UNAUTHORIZED, ErrorKind.DENIED})
 PERMANENT = frozenset({ErrorKind.NOT_FOUND}) | REFUSED | INSECURE

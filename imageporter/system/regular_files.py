@@ -46,5 +46,5 @@ def _read_fifo(descriptor: int, limit: int) -> bytes:
             if len(content) > limit:
                 raise TooLargeError
             if not part:
-                time.sleep(0.02)  # nobody has opened it for writing yet
+                time.sleep(0.02)  # no process has opened it for writing yet
     raise OSError(errno.EPIPE, "nobody writes to it")

@@ -79,7 +79,7 @@ def test_an_empty_directory_in_place_of_the_accounts_file(capsys: pytest.Capture
     write("auth.json", ACCOUNT)  # is not hidden by it
     assert [account.prefix for account in load()[0].accounts] == ["quay.io"]
     Path("auth.json").unlink()
-    write("accounts.json/accounts.json", [])  # whoever puts a file into it has misunderstood something
+    write("accounts.json/accounts.json", [])  # a directory with content is still an error
     assert load()[1][0].startswith("accounts.json: is a directory, not a file; ")
 
 
