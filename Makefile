@@ -92,6 +92,10 @@ check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
 bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 50 minutes
 	$(VENV)/bin/python bench/bench.py $(BENCH)
 
+.PHONY: fire
+fire: $(VENV)/.dev $(TEST_TOOLS) $(TOOLS)/toxiproxy  ## faults, kills, hostile input and load; about an hour, FIRE=--short: 5 minutes
+	$(VENV)/bin/python fire/fire.py $(FIRE)
+
 .PHONY: figures
 figures: $(VENV)/.dev  ## write the figures of the last `make bench` into the READMEs
 	$(VENV)/bin/python bench/bench.py --readme
