@@ -93,7 +93,7 @@ bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/t
 	$(VENV)/bin/python bench/bench.py $(BENCH)
 
 .PHONY: fire
-fire: $(VENV)/.dev $(TEST_TOOLS) $(TOOLS)/toxiproxy  ## faults, kills, hostile input and load; about an hour, FIRE=--short: 5 minutes
+fire: $(VENV)/.dev $(TEST_TOOLS) $(TOOLS)/toxiproxy $(TOOLS)/.faketime  ## faults, kills, hostile input and load; about an hour, FIRE=--short: 5 minutes
 	$(VENV)/bin/python fire/fire.py $(FIRE)
 
 .PHONY: figures
@@ -160,6 +160,11 @@ $(TOOLS)/toxiproxy: bench/tools.txt
 
 $(TOOLS)/.skopeo:
 	@command -v skopeo >/dev/null || { apt-get update && apt-get install --yes skopeo; }
+	@mkdir -p $(TOOLS) && touch $@
+
+# The library that sets the clock back for one process.
+$(TOOLS)/.faketime:
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || { apt-get update && apt-get install --yes faketime; }
 	@mkdir -p $(TOOLS) && touch $@
 
 # Where the module cannot be had, the bench says so; set IMAGE_SYNCER to one built elsewhere.

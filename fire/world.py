@@ -6,12 +6,14 @@ nothing (127.0.0.3). The hosts file that says so is mounted for the user's progr
 
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from token_server import ISSUER, SERVICE, TokenServer
 
 SIDES = ("source", "target", "tokens")
 DIRECT, TOXIC, NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+NAME_SERVER, DEAD_NAME_SERVER = "127.0.0.4", "127.0.0.5"
 NAMESPACE = "mirror"
 LISTED = f"{NAMESPACE}/listed"
 TAGS = 10  # of the repository that a rule lists
@@ -84,8 +87,9 @@ class World:
         self.user.write("images.json", rows)
         return pairs
 
-    def lead(self, sides: Iterable[str], address: str | None, prefix: str = "") -> None:
+    def lead(self, sides: Iterable[str], address: str | None, prefix: str = "", resolver: str = NAME_SERVER) -> None:
         """Let the names of `sides` lead to `address`; None: they do not exist. All others lead to the gateways."""
+        (self.folder / "resolv.conf").write_text(f"nameserver {resolver}\noptions timeout:1 attempts:1\n")
         lines = ["127.0.0.1 localhost"]
         for side in SIDES:
             for name in ("", "other-"):
@@ -141,8 +145,8 @@ def world(folder: Path, seed: int, images: int) -> Iterator[World]:
     tokens = TokenServer({name: (password, [NAMESPACE]) for name, password in accounts.items()})
     tokens.realm = f"https://tokens.test:{ports['tokens']}/token"
     tokens.write_jwks(folder / "jwks.json")
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.3\noptions timeout:1 attempts:1\n")
     with ExitStack() as stack:
+        stack.enter_context(_name_server())
         upstreams = {}
         for side in ("source", "target"):
             (folder / side).mkdir()
@@ -186,6 +190,24 @@ def world(folder: Path, seed: int, images: int) -> Iterator[World]:
         ]
         one.user.write(ACCOUNTS_FILE, rows)
         yield one
+
+
+@contextmanager
+def _name_server() -> Iterator[None]:
+    """Serve DNS at NAME_SERVER: no name exists. At DEAD_NAME_SERVER every question is read, and never answered."""
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                question, client = server.recvfrom(512)
+                # RFC 1035: the question comes back as a response (0x8000) that the name does not exist (3).
+                server.sendto(question[:2] + b"\x81\x83" + question[4:6] + bytes(6) + question[12:], client)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as silent:
+        server.bind((NAME_SERVER, 53))
+        silent.bind((DEAD_NAME_SERVER, 53))
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        yield
 
 
 def _listens(port: int) -> bool:
