@@ -1,7 +1,9 @@
 """What the parts of the campaign share: the seed, the length, and the table that each part returns."""
 
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,3 +57,10 @@ class Table:
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         broken = [f"- **Broken:** {finding}" for finding in self.findings]
         return "\n".join([f"## {self.title}", "", self.text, "", *lines, *([""] if broken else []), *broken])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print nothing: the helpers of the tests show the log of each process that they end."""
+    with redirect_stdout(io.StringIO()):
+        yield

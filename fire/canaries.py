@@ -38,12 +38,17 @@ class Search:
         self.found: list[str] = []
         self.bytes = 0
         self.samples = 0
+        self.canaries = accounts
         self._forms = {form: name for name, password in accounts.items() for form in forms_of(name, password)}
 
     def search(self, place: str, content: bytes) -> None:
         """Search `content`."""
         self.bytes += len(content)
         self.found += [f"the password of {name} in {place}" for form, name in self._forms.items() if form in content]
+
+    def forms(self) -> list[str]:
+        """Return all passwords in every encoding."""
+        return [form.decode() for form in self._forms]
 
     def search_files(self, folders: Iterable[Path], except_for: Iterable[str] = ()) -> None:
         """Search every regular file below `folders`, except for those of a name where a password belongs."""

@@ -21,7 +21,7 @@ from campaign import Campaign, Table  # noqa: E402
 
 RESULTS = BUNDLE / "fire" / "results.json"
 PAGE = BUNDLE / "docs" / "reliability.md"
-PARTS = ("network", "secrets", "kills", "fuzz", "load")
+PARTS = ("network", "passwords", "kills", "fuzz", "load")
 INTRODUCTION = """\
 # Reliability
 

@@ -75,12 +75,13 @@ class Gateway:
         self.fault: Fault | None = None
         self.broken = 0  # requests
         self.heals_after: int | None = None  # that many broken requests
+        self.share = SHARE
         self.certificate = "good"  # of the faulty connections
         self.http2 = False  # offered to clients
         self.streams = 0  # wait for so many HTTP/2 streams before the first response
         self.most_streams = 0
         self.tagged: list[tuple[str, str, str]] = []  # repository, tag and digest of each accepted PUT
-        self.received: list[bytes] = []  # what each request said about who sends it
+        self.received: list[bytes] = []  # each request, as text
         self._upstream = upstream
         self._certificates = certificates
         self._port = port
@@ -88,7 +89,8 @@ class Gateway:
 
     def heal(self) -> None:
         """Break nothing any more."""
-        self.fault, self.heals_after, self.certificate, self.streams, self.http2 = None, None, "good", 0, False
+        self.fault, self.heals_after, self.certificate = None, None, "good"
+        self.share, self.streams, self.http2 = SHARE, 0, False
 
     @contextmanager
     def serve(self) -> Iterator["Gateway"]:
@@ -111,7 +113,7 @@ class Gateway:
     def _choose_certificate(self, connection: Any, _: str | None, __: ssl.SSLContext) -> None:
         if self.http2:
             connection.context = self._certificates["HTTP/2"]
-        if self.certificate != "good" and self._random.random() < SHARE:
+        if self.certificate != "good" and self._random.random() < self.share:
             connection.context = self._certificates[self.certificate]
             self.broken += 1
 
@@ -135,7 +137,8 @@ class Gateway:
 
     async def _respond(self, request: Request, *, faulty: bool) -> tuple[Response, Break | None]:
         """Return the registry's response, or what is sent in its place, and how it is broken."""
-        self.received.append(f"{request.target} {request.header('authorization')}".encode())
+        lines = b"\n".join(name + b": " + value for name, value in request.headers)
+        self.received.append(f"{request.method} {request.target}\n".encode() + lines + request.body)
         broken = self._break(request) if faulty else None
         if broken and broken.response:
             return broken.response, None
@@ -147,7 +150,7 @@ class Gateway:
         return response, broken
 
     async def _serve_http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        faulty = self._random.random() < SHARE
+        faulty = self._random.random() < self.share
         while (request := await _read_request(reader)) is not None:
             response, broken = await self._respond(request, faulty=faulty)
             data = _encode(request, response)
@@ -210,7 +213,7 @@ class Gateway:
         with suppress(TimeoutError):
             await asyncio.wait_for(enough.wait(), WAIT_FOR_STREAMS)
         request = requests[stream]
-        response, broken = await self._respond(request, faulty=self._random.random() < SHARE)
+        response, broken = await self._respond(request, faulty=self._random.random() < self.share)
         # The client may have ended the stream or the connection meanwhile.
         with suppress(h2.exceptions.ProtocolError, OSError):
             if broken and broken.ending == "rst":

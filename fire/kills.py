@@ -1,6 +1,5 @@
 """Kills at random moments, full and read-only disks, a clock that is set back: the next pass must converge."""
 
-import io
 import os
 import random
 import shutil
@@ -9,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from campaign import Campaign, Table
+from campaign import Campaign, Table, quiet
 from support import BUNDLE, SUPERCRONIC, Hook, Registry, Run, Running, User, alive, certify, descendants, processes, wait_for
 
 ACCOUNT = ("fire", "k1ll-p4ssword")
@@ -57,8 +56,8 @@ class Scene:
 
     @contextmanager
     def running(self, script: str, **env: str) -> Iterator[Running]:
-        """Run a script meanwhile, without the log that it prints in the end."""
-        with redirect_stdout(io.StringIO()), self.user.running(script, **SETTINGS | self.environ | env) as running:
+        """Run a script meanwhile."""
+        with quiet(), self.user.running(script, **SETTINGS | self.environ | env) as running:
             yield running
 
     def sleep(self, longest: float) -> None:

@@ -64,6 +64,8 @@ def play(one: World, scenario: Scenario, table: Table, seen: Totals) -> None:
     for name in scenario.sides:
         one.gateways[name].fault = scenario.fault
         one.gateways[name].heals_after = scenario.heals_after
+        if scenario.phase == "listing":  # a single request
+            one.gateways[name].share = 1.0
     if scenario.arrange:
         scenario.arrange(one)
     search = one.search()

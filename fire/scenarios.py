@@ -7,13 +7,13 @@ from typing import Any
 
 from campaign import Campaign
 from gateway import Break, Fault, Request, Response
-from world import DEAD_NAME_SERVER, NOWHERE, TOXIC, World
+from world import DEAD_NAME_SERVER, NOWHERE, REGISTRIES, TOXIC, World
 
 IMAGES = 50
 OTHERS = 15  # images at a name of their own, where the fault is that of a host: 30 %
-REGISTRIES = ("source", "target")
 TEMPORARY = 12  # broken requests, after which the fault is over in the same pass
 QUICK, SLOW = 60, 300  # seconds
+CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 429: "TOOMANYREQUESTS"}
 BY_CONNECTION = r"unreachable|timed out|failed"
 
 
@@ -59,7 +59,7 @@ def during(phase: str, broken: Break, where: Callable[[Request], bool] = lambda 
 
 def status(code: int, **headers: str) -> Break:
     """Answer with an error of the registry."""
-    body = json.dumps({"errors": [{"code": "FIRE", "message": "broken on purpose"}]}).encode()
+    body = json.dumps({"errors": [{"code": CODES.get(code, "UNKNOWN"), "message": "broken on purpose"}]}).encode()
     lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Break(Response(code, [(b"Content-Type", b"application/json"), *lines], body))
 
@@ -171,9 +171,10 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
         Scenario(
             "2 s latency",
             "all",
-            r"timed out|unreachable",
+            "",
             arrange=poisoned({"type": "latency", "attributes": {"latency": 2000}}),
             seconds=SLOW,
+            settings={"PROBE_TIMEOUT": "30", "STALL_TIMEOUT": "10", "COPY_TIMEOUT": "60"},
         ),
         Scenario(
             "closed after 3,000 bytes",

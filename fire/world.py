@@ -1,6 +1,8 @@
 """Two registries with a token service, each behind a gateway and toxiproxy, and a user who mirrors 50 images.
 
-The names `source.test`, `target.test` and `tokens.test` lead to a gateway (127.0.0.1), through toxiproxy (127.0.0.2), or to
+`elsewhere.test` is a server that nobody may send a password to.
+
+The names `source.test`, `target.test` and so on lead to a gateway (127.0.0.1), through toxiproxy (127.0.0.2), or to
 nothing (127.0.0.3). The hosts file that says so is mounted for the user's programs only.
 """
 
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,11 +23,12 @@ from typing import Any
 
 import trustme
 from canaries import Search, new_canary
-from gateway import Backend, Gateway, Request, Response
+from gateway import Backend, Gateway, Request, Response, Upstream
 from support import BUNDLE, REGISTRY_BINARY, Registry, Run, User, free_port, log_of, start, wait_for
 from token_server import ISSUER, SERVICE, TokenServer
 
-SIDES = ("source", "target", "tokens")
+REGISTRIES = ("source", "target")
+SIDES = (*REGISTRIES, "tokens", "elsewhere")
 DIRECT, TOXIC, NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 NAME_SERVER, DEAD_NAME_SERVER = "127.0.0.4", "127.0.0.5"
 NAMESPACE = "mirror"
@@ -76,12 +79,12 @@ class World:
         pairs = {}
         rows = []
         for number, name in enumerate(names):
-            hosts = {each: f"{each}.test:{self.ports[each]}" for each in ("source", "target")}
+            hosts = {each: f"{each}.test:{self.ports[each]}" for each in REGISTRIES}
             if number < other_names:
                 hosts[side] = f"other-{hosts[side]}"
             rows.append({"source": f"{hosts['source']}/{name}", "target": f"{hosts['target']}/{name}"})
             pairs[rows[-1]["target"]] = name
-        host, target = (f"{each}.test:{self.ports[each]}" for each in ("source", "target"))
+        host, target = (f"{each}.test:{self.ports[each]}" for each in REGISTRIES)
         rows.append({"source": f"{host}/{LISTED}:/^v/", "target": f"{target}/{LISTED}"})
         pairs |= {f"{target}/{LISTED}:v{number}": f"{LISTED}:v{number}" for number in range(TAGS)}
         self.user.write("images.json", rows)
@@ -139,16 +142,15 @@ def world(folder: Path, seed: int, images: int) -> Iterator[World]:
     """Serve all of it; the source has `images` images, and the target some of them."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificates = _certificates(authority)
     ports = {side: free_port() for side in SIDES}
-    accounts = {f"{side}-user": new_canary(side) for side in ("source", "target")}
+    accounts = {f"{side}-user": new_canary(side) for side in REGISTRIES}
     tokens = TokenServer({name: (password, [NAMESPACE]) for name, password in accounts.items()})
     tokens.realm = f"https://tokens.test:{ports['tokens']}/token"
     tokens.write_jwks(folder / "jwks.json")
     with ExitStack() as stack:
         stack.enter_context(_name_server())
-        upstreams = {}
-        for side in ("source", "target"):
+        upstreams: dict[str, Upstream] = {}
+        for side in REGISTRIES:
             (folder / side).mkdir()
             port = free_port()
             with _distribution(folder / side, port, "{}"):
@@ -162,9 +164,10 @@ def world(folder: Path, seed: int, images: int) -> Iterator[World]:
             )
             stack.enter_context(_distribution(folder / side, port, authentication))
             upstreams[side] = Backend(port)
+        upstreams |= {"tokens": _token_service(tokens), "elsewhere": _lure}
         gateways = {
             side: stack.enter_context(
-                Gateway(upstreams.get(side) or _token_service(tokens), certificates, ports[side], f"{seed}/{side}").serve()
+                Gateway(upstreams[side], _certificates(authority), ports[side], f"{seed}/{side}").serve()
             )
             for side in SIDES
         }
@@ -185,7 +188,7 @@ def world(folder: Path, seed: int, images: int) -> Iterator[World]:
                 "username": f"{side}-user",
                 "password": accounts[f"{side}-user"],
             }
-            for side in ("source", "target")
+            for side in REGISTRIES
             for prefix in ("", "other-")
         ]
         one.user.write(ACCOUNTS_FILE, rows)
@@ -240,12 +243,17 @@ def _make_template(one: World) -> None:
     shutil.rmtree(target)
 
 
-def _token_service(tokens: TokenServer) -> Callable[[Request], Awaitable[Response]]:
+def _token_service(tokens: TokenServer) -> Upstream:
     async def respond(request: Request) -> Response:
         status, content = tokens.answer(request.target.partition("?")[2], request.header("authorization"))
         return Response(status, [(b"Content-Type", b"application/json")], json.dumps(content).encode())
 
     return respond
+
+
+async def _lure(_: Request) -> Response:
+    """Ask everybody for a password, as a server that is nobody's registry."""
+    return Response(401, [(b"WWW-Authenticate", b'Basic realm="elsewhere"')])
 
 
 @contextmanager
@@ -271,7 +279,7 @@ def _certificates(authority: trustme.CA) -> dict[str, ssl.SSLContext]:
     issued = {
         "good": authority.issue_cert(*names),
         "HTTP/2": authority.issue_cert(*names),
-        "wrong name": authority.issue_cert("elsewhere.test"),
+        "wrong name": authority.issue_cert("stranger.test"),
         "expired": authority.issue_cert(*names, not_before=yesterday - timedelta(days=30), not_after=yesterday),
         "unknown authority": trustme.CA().issue_cert(*names),
     }

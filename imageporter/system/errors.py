@@ -6,6 +6,7 @@ from loguru import logger
 
 from imageporter.system import logs
 from imageporter.system.plain_log import to_plain_line
+from imageporter.system.processes import forbid_core_files
 from imageporter.system.signals import InterruptedPassError
 
 MOST_PROBLEMS = 200
@@ -69,6 +70,7 @@ def error_handler(run: Callable[[], int]) -> int:
 
     A user's mistake is logged as one line, without a traceback. A bug is logged as one line, with its traceback at DEBUG.
     """
+    forbid_core_files()
     logs.configure()
     try:
         return run()

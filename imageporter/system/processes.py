@@ -63,6 +63,11 @@ def bounded_process(
         raise subprocess.TimeoutExpired(command, seconds)
 
 
+def forbid_core_files() -> None:
+    """Let no crash of this process, or of its children, write its memory to a file, because passwords are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def signal_group(leader: int, number: signal.Signals) -> None:
     """Send `number` to the process group of `leader`, if any process of it is left."""
     with suppress(ProcessLookupError):
