@@ -7,6 +7,7 @@ nothing (127.0.0.3). The hosts file that says so is mounted for the user's progr
 """
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -30,7 +31,8 @@ from token_server import ISSUER, SERVICE, TokenServer
 REGISTRIES = ("source", "target")
 SIDES = (*REGISTRIES, "tokens", "elsewhere")
 DIRECT, TOXIC, NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
-NAME_SERVER, DEAD_NAME_SERVER = "127.0.0.4", "127.0.0.5"
+_PID = os.getpid()  # two campaigns may run side by side
+NAME_SERVER, DEAD_NAME_SERVER = (f"127.{_PID >> 8 & 255}.{_PID & 255}.{last}" for last in (4, 5))
 NAMESPACE = "mirror"
 LISTED = f"{NAMESPACE}/listed"
 TAGS = 10  # of the repository that a rule lists

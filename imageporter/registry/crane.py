@@ -43,6 +43,7 @@ DIGEST_TAG = "sha256-"  # of signatures and other images about an image
 PAGES = frozenset({100, 1000})  # how many tags registries put into a page
 LOOKUP_MEMORY = 100 << 20
 LISTING_MEMORY = 500 << 20  # a page of a million tags
+COPY_MEMORY = 150 << 20
 LONGEST_OUTPUT = 32 << 20  # characters: a million tags of 30 letters
 LONGEST_STDERR = 1 << 20
 PIPE_SIZE = 1 << 16  # bytes, which arrive at once
@@ -80,10 +81,12 @@ class Crane:
     ) -> None:
         self._private = private
         self._accounts = accounts
-        # Look-ups and logins need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
+        # Look-ups, logins and copies of any size need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
         self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
         self._listing_limit = replace(self._probe_limit, memory=GO_ARENA + LISTING_MEMORY)
-        self._copy_limit = Limit(limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall)
+        self._copy_limit = Limit(
+            limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall, memory=GO_ARENA + COPY_MEMORY
+        )
         self._credentials = CraneCredentials(private, accounts)
         self._masker = SecretMasker()
         self._rejected: dict[tuple[str, bool], RegistryError] = {}  # (host, insecure): a thousand images need one crane

@@ -107,6 +107,25 @@ def test_a_manifest_without_an_end_fills_no_memory(user: User, target: Registry)
     assert peak < 250
 
 
+def test_a_manifest_without_an_end_during_a_copy_fills_no_memory(user: User, target: Registry) -> None:
+    """HEAD has a digest, so crane copies, and reads the manifest."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "HEAD":
+            types = {"Content_Type": "application/vnd.oci.image.manifest.v1+json", "Docker_Content_Digest": DIGEST}
+            send(handler, 200, b"x" * 300, **types)
+        else:
+            endless(handler, b"x" * (1 << 20))
+
+    with hostile(respond) as source:
+        user.images((f"{source}/app:1", f"{target}/app:1"))
+        run, peak = sync_with_peak(user)
+    assert run.code == 1
+    error = run.events("image.done")[0]["error"]
+    assert error == "copy failed: the registry's response is too large: crane needs too much memory to read it"
+    assert peak < 350
+
+
 @pytest.mark.parametrize(
     "text",
     [
