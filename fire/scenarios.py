@@ -12,7 +12,7 @@ from world import DEAD_NAME_SERVER, NOWHERE, REGISTRIES, TOXIC, World
 IMAGES = 50
 OTHERS = 15  # images at a name of their own, where the fault is that of a host: 30 %
 TEMPORARY = 12  # broken requests, after which the fault is over in the same pass
-QUICK, SLOW = 60, 300  # seconds
+QUICK, SLOW, STALLED = 60, 180, 600  # seconds
 CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 429: "TOOMANYREQUESTS"}
 BY_CONNECTION = r"unreachable|timed out|failed"
 
@@ -156,7 +156,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             must_fail=True,
         ),
         *everywhere("reset at a random byte", Break(ending="reset", after=byte), BY_CONNECTION, SLOW),
-        *everywhere("stalled forever", Break(ending="stall", after=byte), r"timed out|unreachable", SLOW),
+        *everywhere("stalled forever", Break(ending="stall", after=byte), r"timed out|unreachable", STALLED),
         *everywhere("truncated body", Break(ending="close", after=byte), BY_CONNECTION, SLOW),
         Scenario(
             "reset by toxiproxy", "all", BY_CONNECTION, arrange=poisoned({"type": "reset_peer", "attributes": {"timeout": 5}})
