@@ -14,6 +14,7 @@ OTHERS = 15  # images at a name of their own, where the fault is that of a host:
 TEMPORARY = 12  # broken requests, after which the fault is over in the same pass
 QUICK, SLOW, STALLED = 60, 180, 600  # seconds
 CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 429: "TOOMANYREQUESTS"}
+PATIENT = {"PROBE_TIMEOUT": "30", "COPY_TIMEOUT": "60", "STALL_TIMEOUT": "30"}  # crane asks six times before it gives up
 BY_CONNECTION = r"unreachable|timed out|failed"
 
 
@@ -214,9 +215,10 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             "too many requests",
             during("look-up", status(429, Retry_After="1")),
             seconds=SLOW,
+            settings=PATIENT,
         ),
-        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW),
-        Scenario("429", "listing", "too many requests", during("listing", status(429)), ["source"], SLOW),
+        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW, settings=PATIENT),
+        Scenario("429", "listing", "too many requests", during("listing", status(429)), ["source"], SLOW, settings=PATIENT),
         *(
             Scenario(f"{code}, temporary", phase, "", during(phase, status(code)), heals_after=TEMPORARY)
             for code, phase in ((500, "look-up"), (502, "copy"), (503, "ping"), (504, "look-up"))
