@@ -224,7 +224,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             for code, phase in ((500, "look-up"), (502, "copy"), (503, "ping"), (504, "look-up"))
         ),
         *(
-            Scenario(str(code), phase, "failed", during(phase, status(code)), seconds=SLOW)
+            Scenario(str(code), phase, "failed", during(phase, status(code)), seconds=SLOW, settings=PATIENT)
             for code, phase in ((500, "copy"), (502, "look-up"), (503, "copy"), (504, "ping"))
         ),
         Scenario("token service answers 503", "token", "failed", during("token", status(503)), ["tokens"], SLOW),
