@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -64,8 +65,7 @@ def play(one: World, scenario: Scenario, table: Table, seen: Totals) -> None:
     for name in scenario.sides:
         one.gateways[name].fault = scenario.fault
         one.gateways[name].heals_after = scenario.heals_after
-        if scenario.phase == "listing":  # a single request
-            one.gateways[name].share = 1.0
+        one.gateways[name].share = 1.0 if scenario.phase == "listing" else scenario.share  # a list is a single request
     if scenario.arrange:
         scenario.arrange(one)
     search = one.search()
@@ -75,6 +75,8 @@ def play(one: World, scenario: Scenario, table: Table, seen: Totals) -> None:
             first = one.sync(scenario.seconds, **SETTINGS | dict(scenario.settings))
         except subprocess.TimeoutExpired:
             table.check(holds=False, finding=f"{title}: the pass had not ended after {scenario.seconds} s")
+            shutil.rmtree(one.user.tmp)  # it was killed, and the next pass does not know its private directory
+            one.user.tmp.mkdir()
             return
         seconds = time.monotonic() - began
     failed = check_first_pass(one, scenario, first.code, pairs, table)

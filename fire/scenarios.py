@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from campaign import Campaign
-from gateway import Break, Fault, Request, Response
+from gateway import SHARE, Break, Fault, Request, Response
 from world import DEAD_NAME_SERVER, NOWHERE, REGISTRIES, TOXIC, World
 
 IMAGES = 50
@@ -34,7 +34,7 @@ def phase_of(request: Request) -> str:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault during a phase. `reasons` matches the error of each image that it may make fail; empty: none may fail.
+    """A fault during a phase, on the given `share` of the connections. `reasons` matches the error of each image that it may make fail; empty: none may fail.
 
     `arrange` starts it, where it is not `fault` at the gateways of `sides`. `seconds` is the bound of the pass.
     """
@@ -50,6 +50,7 @@ class Scenario:
     others: int = 0
     images: int = IMAGES
     must_fail: bool = False
+    share: float = SHARE
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -208,7 +209,8 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             during("look-up", status(429, Retry_After="1")),
             heals_after=TEMPORARY,
         ),
-        Scenario("429, temporary", "look-up", "", during("look-up", status(429)), heals_after=TEMPORARY),
+        Scenario("429, temporary", "look-up", "", during("look-up", status(429)), seconds=SLOW, heals_after=TEMPORARY),
+        Scenario("429, temporary", "copy", "", during("copy", status(429)), seconds=SLOW, heals_after=TEMPORARY),
         Scenario(
             "429, Retry-After: 1",
             "look-up",
@@ -217,7 +219,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             seconds=SLOW,
             settings=PATIENT,
         ),
-        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW, settings=PATIENT),
+        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW, share=1.0, settings=PATIENT),
         Scenario("429", "listing", "too many requests", during("listing", status(429)), ["source"], SLOW, settings=PATIENT),
         *(
             Scenario(f"{code}, temporary", phase, "", during(phase, status(code)), heals_after=TEMPORARY)
