@@ -34,9 +34,10 @@ def phase_of(request: Request) -> str:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault during a phase, on the given `share` of the connections. `reasons` matches the error of each image that it may make fail; empty: none may fail.
+    """A fault during a phase, on the given `share` of the connections.
 
-    `arrange` starts it, where it is not `fault` at the gateways of `sides`. `seconds` is the bound of the pass.
+    `reasons` matches the error of each image that it may make fail; empty: none may fail. `arrange` starts it, where
+    it is not `fault` at the gateways of `sides`. `seconds` is the bound of the pass.
     """
 
     name: str

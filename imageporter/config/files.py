@@ -99,14 +99,16 @@ def load_file(path: Path, problems: Problems, shown: frozenset[str] | None = Non
     """
     try:
         data = read(path, shown)
+        duplicates = list(duplicate_keys(data)) if path.suffix == ".json" else []
     except UnreadableError as error:
         problems.add(error.location, error.text)
         return UNREADABLE
-    if path.suffix == ".json" and (duplicates := list(duplicate_keys(data))):
-        for keys in duplicates:
-            problems.add(_locate(Location(path), keys, shown), "is a duplicate key; keep one")
+    except RecursionError:  # since Python 3.12, json reads deeper than a function can follow
+        problems.add(path, "is nested too deeply")
         return UNREADABLE
-    return data
+    for keys in duplicates:
+        problems.add(_locate(Location(path), keys, shown), "is a duplicate key; keep one")
+    return UNREADABLE if duplicates else data
 
 
 def validate(

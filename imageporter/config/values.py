@@ -74,6 +74,8 @@ def path(text: str) -> Path:
     """Parse a path, which may begin with `~`."""
     if not text.strip():
         raise ValueError("is empty; give a path, or leave it out")
+    if "\n" in text:  # the crontab has a line for each run
+        raise ValueError("has a line break in it; name another path")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -22,6 +22,7 @@ from imageporter.registry.challenge import Bearer, falls_back_to_http, is_allowe
 DOCKER_HUB_API = "registry-1.docker.io"
 FALLBACK_DELAY = 0.3  # seconds of HTTPS alone before plain HTTP is tried as well: crane's
 DEFAULT_LIFETIME = 60  # seconds: the token specification's
+LONGEST_LIFETIME = 24 * 3600  # seconds; JSON has numbers of any length
 EXPIRY_MARGIN = 0.1  # of a token's lifetime, in which it is not used any more
 OK, UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR = 200, 401, 408, 429, 500
 
@@ -234,4 +235,4 @@ def parse_token(body: bytes) -> tuple[str | None, int]:
     lifetime = content.get("expires_in") or DEFAULT_LIFETIME
     if not isinstance(token, str) or not _TOKEN.fullmatch(token) or type(lifetime) is not int:
         return None, 0
-    return token, lifetime if lifetime > 0 else DEFAULT_LIFETIME
+    return token, min(lifetime, LONGEST_LIFETIME) if lifetime > 0 else DEFAULT_LIFETIME

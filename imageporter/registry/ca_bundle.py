@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imageporter.system.errors import Problems, UserError
+from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 # Go's (crypto/x509, root_linux.go): the first file that can be read, and every directory.
 FILES = (
@@ -24,6 +25,7 @@ FILES = (
     "/etc/ssl/cert.pem",
 )
 DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+LARGEST = 32 << 20  # bytes: a bundle of all authorities has 0.3 MB
 
 _PEM_ADVICE = "it needs PEM text, which begins with -----BEGIN CERTIFICATE-----"
 _CERTIFICATE = re.compile(rb"^-----BEGIN CERTIFICATE-----[ \t]*\r?\n.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
@@ -55,8 +57,10 @@ def check_ca_variables(environ: Mapping[str, str], problems: Problems) -> None:
         return
     if path := environ.get("SSL_CERT_FILE"):
         try:
-            if not _CERTIFICATE.search(Path(path).read_bytes()):
+            if not _CERTIFICATE.search(read_regular_file(Path(path), LARGEST)):
                 problems.add("SSL_CERT_FILE", f"{path!r} contains no certificate; {_PEM_ADVICE}")
+        except TooLargeError:
+            problems.add("SSL_CERT_FILE", f"{path!r} is larger than {LARGEST >> 20} MiB; {_PEM_ADVICE}")
         except OSError as error:
             problems.add("SSL_CERT_FILE", f"{path!r} cannot be read: {error.strerror}; correct the path, or mount the file")
     reasons = []
@@ -94,6 +98,6 @@ def _texts(environ: Mapping[str, str]) -> Iterator[bytes]:
 
 def _readable(paths: Iterable[Path]) -> Iterator[bytes]:
     for path in paths:
-        with suppress(OSError):
+        with suppress(OSError, TooLargeError):
             if path.is_file():
-                yield path.read_bytes()
+                yield read_regular_file(path, LARGEST)

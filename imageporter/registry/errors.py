@@ -36,7 +36,7 @@ _KIND_OF_STATUS = {
 _STATUS = re.compile(r"unexpected status code (\d{3})")
 # crane joins the errors of its attempts (HTTPS, then plain HTTP) with "; ".
 _ATTEMPT = re.compile(r"; (?=[A-Z][A-Za-z]+ \"?https?://)")
-_SPEAKS_HTTPS = re.compile(r": x509: |https://\S+: unexpected status code")
+_SPEAKS_HTTPS = re.compile(r": x509: |\b[A-Z]+ https://\S+: unexpected status code")
 # The connection failed: Go's wording for the name, the connection and the certificate.
 _NO_RESPONSE = re.compile(
     r": dial |: tls: |: x509: |: (?:unexpected )?EOF\b|: proxyconnect |connection reset"
@@ -58,7 +58,7 @@ _KIND_OF_CODE = {
     "NAME_UNKNOWN": ErrorKind.NOT_FOUND,
 }
 _HEAD_NOTE = " (HEAD responses have no body, use GET for details)"
-_NO_MEMORY = re.compile(r"fatal error: [^\n]*memory|SIGSEGV: segmentation violation")  # Go's words
+_NO_MEMORY = re.compile(r"fatal error: [^\n]{0,100}memory|SIGSEGV: segmentation violation")  # Go's words
 _NO_MORE_PROCESSES = ("Resource temporarily unavailable", "new OS thread", "can't start new thread")
 
 
@@ -135,14 +135,17 @@ class RegistryError(Exception):
 
 def _attempts(detail: str) -> list[str]:
     """Split crane's joined errors. A registry's body may look like another attempt, but at another host."""
-    attempts: list[str] = []
-    for part in _ATTEMPT.split(detail):
-        first, host = (_AUTHORITY.search(text) for text in (attempts[0] if attempts else part, part))
-        if attempts and (first is None or host is None or first[1] != host[1]):
-            attempts[-1] += f"; {part}"
+    start, *others = _ATTEMPT.split(detail)
+    first = _AUTHORITY.search(start)
+    attempts = [[start]]
+    for part in others:
+        host = _AUTHORITY.search(part)
+        if first and host and first[1] == host[1]:
+            attempts.append([part])
         else:
-            attempts.append(part)
-    return attempts
+            attempts[-1].append(part)
+            first = first or host
+    return ["; ".join(parts) for parts in attempts]
 
 
 def insecure_advice(error: RegistryError) -> str:

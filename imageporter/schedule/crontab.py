@@ -16,7 +16,7 @@ F_ADD_SEALS, F_SEAL_SHRINK_GROW_WRITE = 1033, 0x2 | 0x4 | 0x8  # fcntl(2)
 def in_memory(text: str) -> int:
     """Return the descriptor of a crontab that is in memory only: no file is left behind, however the process dies."""
     descriptor = os.memfd_create("crontab", os.MFD_ALLOW_SEALING)  # without MFD_CLOEXEC
-    os.write(descriptor, text.encode())
+    os.write(descriptor, os.fsencode(text))  # a path may hold bytes that are no text
     fcntl.fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK_GROW_WRITE)  # the passes inherit it, too
     return descriptor
 

@@ -1,6 +1,7 @@
 """Errors that end a script, the collector of a user's mistakes, and the one place that catches errors."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from loguru import logger
 
@@ -73,6 +74,7 @@ def error_handler(run: Callable[[], int]) -> int:
     forbid_core_files()
     logs.configure()
     try:
+        _require_working_directory()
         return run()
     except UserError as error:
         for line in error.lines:
@@ -84,3 +86,11 @@ def error_handler(run: Callable[[], int]) -> int:
     except Exception as error:
         logs.log_bug(error)
         return 1
+
+
+def _require_working_directory() -> None:
+    """Raise UserError if the working directory was removed, perhaps by a deployment that replaces it."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise UserError(["the working directory does not exist any more; change to one that does"]) from None

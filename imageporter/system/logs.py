@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from imageporter.system.plain_log import to_plain_line
+
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -83,6 +85,7 @@ _stdout: list[_Stdout] = []  # the one with a live line, if there is one
 def configure(level: str = "INFO", log_format: str = "text", *, no_color: bool = False, dumb_terminal: bool = False) -> None:
     """Send every log line of at least `level` to stdout, as `text` or `json`. Another call starts afresh."""
     logger.remove()
+    logger.configure(patcher=_make_plain)
     _stdout.clear()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file may hold what no terminal can show
@@ -121,6 +124,11 @@ def log_bug(error: Exception) -> None:
     """Log a bug in ImagePorter: one line, and its traceback at DEBUG."""
     logger.error("unexpected {}; this is a bug in ImagePorter (LOG_LEVEL=DEBUG shows where)", type(error).__name__)
     logger.opt(exception=error).debug("the traceback:")
+
+
+def _make_plain(record: "Record") -> None:
+    """Make the message one line: a path or the name of a variable in it may hold anything."""
+    record["message"] = to_plain_line(record["message"])
 
 
 def _text(record: "Record") -> str:

@@ -23,7 +23,7 @@ class PlainLog:
         if level not in self._levels or sys.stdout is None:
             return
         try:
-            sys.stdout.write(self._format(level, message) + "\n")
+            sys.stdout.write(self._format(level, to_plain_line(message)) + "\n")
             sys.stdout.flush()
         except OSError:  # the reader of the log is gone, or the disk is full
             pass
