@@ -28,6 +28,7 @@ class CombinedFile(BaseModel):
 
     auth: Any = None
     images: Any
+    defaults: Any = None
     sync: Sync = Sync()
 
 
@@ -147,5 +148,8 @@ def _validate_combined(data: Any, path: Path, settings: Settings, problems: Prob
         accounts = _load_accounts(settings, problems)
     elif parts.accounts:
         accounts = accounts_file.validate_accounts(combined.auth, location["auth"], problems, process_environ())
-    rules = images_file.validate_images(combined.images, location["images"], problems) if parts.images else ()
+    rules: tuple[Rule, ...] = ()
+    if parts.images:
+        defaults = images_file.validate_defaults(combined.defaults or {}, location["defaults"], problems)
+        rules = images_file.validate_images(combined.images, location["images"], problems, defaults)
     return Configuration(with_file_values(settings, combined.sync.values()), accounts, rules)

@@ -81,7 +81,7 @@ class Crane:
     ) -> None:
         self._private = private
         self._accounts = accounts
-        # Look-ups, logins and copies of any size need 15 MB. A registry may send a manifest of 100 MiB, which crane would read.
+        # Look-ups, logins and copies of any size need 15 MB. A registry may send a manifest of 100 MiB, which crane reads.
         self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
         self._listing_limit = replace(self._probe_limit, memory=GO_ARENA + LISTING_MEMORY)
         self._copy_limit = Limit(

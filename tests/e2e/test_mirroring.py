@@ -173,7 +173,7 @@ def test_mistakes_in_a_combined_file(user: User) -> None:
         'ERROR config.yaml: auth["quay.io"].password: is missing; add it',
         "ERROR config.yaml: images[\"a:1,2\"]: 'a:1,2' -> 'b:1' has 2 on the left and 1 on the right; "
         "write as many tags, or none, on the right",
-        "ERROR config.yaml: images.c: must be a reference, or a list of references, found a number",
+        "ERROR config.yaml: images.c: must be a reference, a list of references, or an object with a target, found a number",
     ]
 
 
