@@ -23,7 +23,10 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
 
     `--help` and unknown flags end the program as argparse does (0 and 2).
     """
-    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
+    parser = _parser()
+    flags = {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, [])}
+    if len(images := flags.get("image_arguments", ())) % 2:
+        parser.error(f"each image has a source and a target, found {len(images)} arguments")
     return read_settings(flags, problems)
 
 
@@ -66,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*short, flag_of(name), dest=name, metavar=value, help=f"{option.description} ({option.name})")
     dry_run = f"{OPTIONS['dry_run'].description} (DRY_RUN)"
     parser.add_argument("--dry-run", action="store_const", const="true", help=dry_run)
+    explain = OPTIONS["explain"].description
+    parser.add_argument("--explain", metavar="IMAGE", nargs="?", const="", help=explain)
+    images = OPTIONS["image_arguments"].description
+    parser.add_argument("image_arguments", metavar="SOURCE TARGET", nargs="*", help=images)
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--scheduled", action="store_const", const="true", help=argparse.SUPPRESS)
     queue_only = OPTIONS["queue_only"].description

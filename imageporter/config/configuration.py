@@ -68,6 +68,8 @@ def load_configuration(settings: Settings, problems: Problems, parts: Parts = Pa
     `config.*` is searched if no images file is named or found. No images file is needed if `registry.reg` says where pushes
     go.
     """
+    if settings.image_arguments:
+        return _load_arguments(settings, problems)
     config_file = settings.config_file
     others = files.find_file(STEMS)
     if config_file is None and settings.images_file is None:
@@ -112,6 +114,17 @@ def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, par
     path = settings.images_file or images_file.find_images_file() or (None if found.routes else Path("images.json"))
     rules = images_file.load_images(path, problems) if path and parts.images else ()
     return Configuration(with_file_values(settings, found.values), accounts, rules, found.routes)
+
+
+def _load_arguments(settings: Settings, problems: Problems) -> Configuration:
+    """Return the images of the command line, with the accounts file."""
+    for name, path in (("--images", settings.images_file), ("--config", settings.config_file)):
+        if path is not None:
+            problems.add(name, f"{str(path)!r} is given beside images on the command line; give one or the other")
+    given = settings.image_arguments
+    rows = [{"source": source, "target": target} for source, target in zip(given[::2], given[1::2], strict=True)]
+    rules = images_file.validate_images(rows, Location(Path("command line")), problems)
+    return Configuration(settings, _load_accounts(settings, problems), rules)
 
 
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:

@@ -72,6 +72,14 @@ class SyncPass:
                 await self._run_all(self._sync, images)
         return self._outcomes
 
+    async def explain(self, rules: Sequence[Rule], image: str) -> list[str]:
+        """Return lines that say which tags `rules` take, or why they drop `image`, if that is not empty. Copies nothing."""
+        lines: list[str] = []
+        with self._cancelled_on_shutdown():
+            await self._crane.login()
+            lines += expansion.explain(rules, await self._list(rules), image)
+        return lines
+
     @contextmanager
     def _cancelled_on_shutdown(self) -> Iterator[None]:
         """A context that a shutdown leaves early: it cancels everything in it, and waits for crane's end."""
@@ -102,8 +110,8 @@ class SyncPass:
                 if not index % TASKS_AT_ONCE:
                     await asyncio.sleep(0)  # the first requests need not wait for the last task
 
-    async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
-        """Return the images of `rules`. Rules and images that have already failed are reported."""
+    async def _list(self, rules: Sequence[Rule]) -> expansion.Listed:
+        """Return the tags that `rules` need, by repository."""
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
 
         async def list_tags(repository: IndexedImage) -> None:
@@ -111,7 +119,11 @@ class SyncPass:
             listed[repository.image.source] = tags
 
         await self._run_all(list_tags, expansion.repositories_to_list(rules))
-        expanded = expansion.expand_rules(rules, listed)
+        return listed
+
+    async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
+        """Return the images of `rules`. Rules and images that have already failed are reported."""
+        expanded = expansion.expand_rules(rules, await self._list(rules))
         self._outcomes = [one if isinstance(one, Outcome) else Outcome(one, Status.INTERRUPTED) for one in expanded]
         self._progress.total = len(expanded)
         images_of = Counter(one.source for one in expanded if isinstance(one, Image))

@@ -182,8 +182,8 @@ def expand(
         if listed is None:
             continue
         sources = rule.sources(listed)
-        if rule.needs_listing and not sources:
-            logger.warning("{}: {} matches no tag", rule.location, rule.text)
+        if rule.needs_listing:
+            _check_count(rule, len(sources), refuse)
         try:
             images = rule.pair(sources)
         except ValueError as error:
@@ -195,3 +195,12 @@ def expand(
                 yield image
             elif earlier.source != image.source:
                 refuse(image, f"is the target of {earlier.location} already, and of {image.location}; keep one")
+
+
+def _check_count(rule: Rule, count: int, refuse: Callable[[Image, str], None]) -> None:
+    """Warn of a rule that takes no tag, and refuse one that takes fewer than its minimum."""
+    minimum = rule.source.filter.minimum if rule.source.filter else 0
+    if count < minimum:
+        refuse(rule.as_image, f"takes {count} tags, and `min` is {minimum}; sync.py --explain shows what drops the others")
+    elif not count:
+        logger.warning("{}: {} matches no tag", rule.location, rule.text)

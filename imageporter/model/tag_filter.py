@@ -102,6 +102,11 @@ class TagFilter:
         return not self.takes_only_included or bool(self.include.patterns) or self.minimum > 0
 
     @property
+    def is_pattern(self) -> bool:
+        """Whether it is no more than a pattern: `repository:/pattern/`."""
+        return self == TagFilter(self.match)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The tags that are taken whether they are listed or not."""
         return tuple(name for name in self.include_names if not self.exclude.find(name))
@@ -150,11 +155,7 @@ class TagFilter:
                 if version is None:
                     dropped[tag] = "it is not a version" if text == tag else f"{text!r} is not a version"
                 elif not semver.test(version):
-                    hint = (
-                        " (a prerelease is only taken if the range names one of the same version)"
-                        if version.prerelease
-                        else ""
-                    )
+                    hint = f"; {PRERELEASE}" if version.prerelease else ""
                     dropped[tag] = f"it is not in {self.semver_text!r}{hint}"
             _drop(versions, dropped, "semver", stages)
         return versions
