@@ -18,7 +18,7 @@ RUN export CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
 FROM ${BASE_REGISTRY}/python:${PYTHON_VERSION}-slim AS libraries
 ARG PIP_INDEX_URL
 COPY requirements.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check --no-compile --target /libraries --require-hashes \
+RUN pip install --no-cache-dir --disable-pip-version-check --no-compile --target /libraries --require-hashes --only-binary :all: \
         --requirement requirements.txt \
  && rm -rf /libraries/bin \
  && python -m compileall -q --invalidation-mode unchecked-hash -s /libraries -p /app/libraries /libraries

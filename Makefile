@@ -1,4 +1,4 @@
-# make demo | make test | make test-fast | make check | make coverage | make bench | make sync | make schema | make image
+# make demo | make test | make test-fast | make check | make coverage | make bench | make sync | make schema | make image | make audit | make sbom
 # Everything that is built stays in this folder: .venv (Python), .tools (crane, supercronic) and .cache (downloads).
 # `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
 
@@ -59,14 +59,14 @@ sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.jso
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
 
 # The tests of a pass run once more with FAST_LOOKUPS=false: both ways to look up a digest must give the same result.
-TEST_TOOLS := $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry
+TEST_TOOLS := $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/govulncheck
 TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruption.py many.py mirroring.py \
                 outages.py pass.py records.py secrets.py)
 
 .PHONY: test
 test: $(VENV)/.dev $(TEST_TOOLS)  ## all tests, against real registries; those of the image if a Docker engine answers
-	@if docker info >/dev/null 2>&1 && ! docker compose version >/dev/null 2>&1; then \
-	  $(MAKE) -f Makefile $(TOOLS)/docker-compose; fi
+	@if docker info >/dev/null 2>&1; then \
+	  $(MAKE) -f Makefile $(TOOLS)/syft $$(docker compose version >/dev/null 2>&1 || echo $(TOOLS)/docker-compose); fi
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) --ignore=tests/containers tests
 	FAST_LOOKUPS=false $(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) $(TWO_WAYS)
 	$(VENV)/bin/python -m pytest -q $(PYTEST) tests/containers
@@ -108,6 +108,15 @@ schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
 image:  ## the container image; BASE_REGISTRY, GOPROXY and PIP_INDEX_URL name mirrors
 	docker build $(foreach name,BASE_REGISTRY GOPROXY PIP_INDEX_URL,$(if $($(name)),--build-arg $(name))) $(BUILD) --tag $(IMAGE) .
 
+.PHONY: audit
+audit: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/govulncheck  ## known vulnerabilities of what ships, without a decision in docs/security.md; AUDIT=python or AUDIT=go: a part
+	@$(NEED_GO)
+	@GO=$(call quoted,$(GO)) $(VENV)/bin/python audit/audit.py $(AUDIT)
+
+.PHONY: sbom
+sbom: $(VENV)/.run $(TOOLS)/syft  ## all packages in the image, as CycloneDX: imageporter.cdx.json; syft is built first, in 3 to 7 minutes and 3 GB
+	@$(VENV)/bin/python audit/sbom.py $(IMAGE)
+
 .PHONY: requirements
 requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
 	for name in requirements requirements-dev requirements-go; do \
@@ -116,7 +125,7 @@ requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
 
 .PHONY: clean
 clean:  ## remove what was built and downloaded
-	rm -rf .venv* $(TOOLS) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* $(TOOLS) .cache imageporter.cdx.json .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -140,8 +149,9 @@ $(VENV)/bin/go: requirements-go.txt | $(VENV)/bin/python
 $(TOOLS)/crane $(TOOLS)/supercronic: tools.txt
 $(TOOLS)/registry: tests/tools.txt
 $(TOOLS)/regsync: bench/tools.txt
+$(TOOLS)/govulncheck $(TOOLS)/syft: audit/tools.txt
 # Go is no prerequisite, because who has the tools need not install it.
-$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync:
+$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/govulncheck $(TOOLS)/syft:
 	@$(NEED_GO)
 	GOBIN=$(call quoted,$(ROOT)/$(TOOLS)) $(GO_INSTALL) $$(grep -E '/$(@F)@' $<)
 	@touch $@

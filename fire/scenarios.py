@@ -12,8 +12,9 @@ from world import DEAD_NAME_SERVER, NOWHERE, REGISTRIES, TOXIC, World
 IMAGES = 50
 OTHERS = 15  # images at a name of their own, where the fault is that of a host: 30 %
 TEMPORARY = 12  # broken requests, after which the fault is over in the same pass
-QUICK, SLOW = 60, 300  # seconds
+QUICK, SLOW, STALLED = 60, 180, 600  # seconds
 CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 429: "TOOMANYREQUESTS"}
+PATIENT = {"PROBE_TIMEOUT": "30", "COPY_TIMEOUT": "60", "STALL_TIMEOUT": "30"}  # crane asks six times before it gives up
 BY_CONNECTION = r"unreachable|timed out|failed"
 
 
@@ -156,7 +157,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             must_fail=True,
         ),
         *everywhere("reset at a random byte", Break(ending="reset", after=byte), BY_CONNECTION, SLOW),
-        *everywhere("stalled forever", Break(ending="stall", after=byte), r"timed out|unreachable", SLOW),
+        *everywhere("stalled forever", Break(ending="stall", after=byte), r"timed out|unreachable", STALLED),
         *everywhere("truncated body", Break(ending="close", after=byte), BY_CONNECTION, SLOW),
         Scenario(
             "reset by toxiproxy", "all", BY_CONNECTION, arrange=poisoned({"type": "reset_peer", "attributes": {"timeout": 5}})
@@ -214,15 +215,16 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             "too many requests",
             during("look-up", status(429, Retry_After="1")),
             seconds=SLOW,
+            settings=PATIENT,
         ),
-        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW),
-        Scenario("429", "listing", "too many requests", during("listing", status(429)), ["source"], SLOW),
+        Scenario("429", "copy", "too many requests", during("copy", status(429)), seconds=SLOW, settings=PATIENT),
+        Scenario("429", "listing", "too many requests", during("listing", status(429)), ["source"], SLOW, settings=PATIENT),
         *(
             Scenario(f"{code}, temporary", phase, "", during(phase, status(code)), heals_after=TEMPORARY)
             for code, phase in ((500, "look-up"), (502, "copy"), (503, "ping"), (504, "look-up"))
         ),
         *(
-            Scenario(str(code), phase, "failed", during(phase, status(code)), seconds=SLOW)
+            Scenario(str(code), phase, "failed", during(phase, status(code)), seconds=SLOW, settings=PATIENT)
             for code, phase in ((500, "copy"), (502, "look-up"), (503, "copy"), (504, "ping"))
         ),
         Scenario("token service answers 503", "token", "failed", during("token", status(503)), ["tokens"], SLOW),

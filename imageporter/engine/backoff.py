@@ -20,7 +20,8 @@ from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.system import logs
 
 SHORTEST = 1.0  # seconds
-LONGEST = 300.0
+LONGEST = 300.0  # of a registry that limits its rate
+LONGEST_OUTAGE = 30.0  # it may be back at any moment, and one that fails now and then must not stretch a pass to hours
 REMEMBERED = 60.0  # for so long after its last rest, another rest is longer than the last one
 JITTER = 0.25  # several passes must not return at the same moment
 OUTAGES_IN_A_ROW = 3
@@ -148,7 +149,8 @@ class Backoff:
             return min(max(error.retry_after, SHORTEST), LONGEST)
         is_longer = self._last_rest and (self.is_resting or time.monotonic() - self._reopened < REMEMBERED)
         seconds = 2 * self._last_rest if is_longer else self._first
-        self._last_rest = min(seconds, LONGEST) * random.uniform(1, 1 + JITTER)  # noqa: S311 (no secret)
+        longest = LONGEST if error.kind is ErrorKind.RATE_LIMITED else max(LONGEST_OUTAGE, self._first)
+        self._last_rest = min(seconds, longest) * random.uniform(1, 1 + JITTER)  # noqa: S311 (no secret)
         return self._last_rest
 
 

@@ -49,6 +49,13 @@ def test_no_rest_is_longer_than_five_minutes() -> None:
 
 
 @pytest.mark.usefixtures("now")
+def test_no_rest_after_an_outage_is_longer_than_half_a_minute() -> None:
+    """A registry that fails now and then must not stretch a pass to hours."""
+    assert max(rests(Backoff("reg.io", 5, 99), REFUSED, 30)) <= 30 * 1.25
+    assert rests(Backoff("reg.io", 60, 99), REFUSED, 5)[-1] >= 60
+
+
+@pytest.mark.usefixtures("now")
 def test_retry_after_is_honoured() -> None:
     assert rests(Backoff("reg.io", 5, 9), limited(42), 2) == [42, 42]
     assert rests(Backoff("reg.io", 5, 9), limited(0), 1) == [1]
