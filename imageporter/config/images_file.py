@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from imageporter.config import files
 from imageporter.config.files import Location
 from imageporter.config.rule_options import NESTED_KEYS, NO_OPTIONS, OPTION_KEYS, OptionsEntry, select_tags, with_defaults
-from imageporter.model import reference, target_name
+from imageporter.model import platforms, reference, target_name
 from imageporter.model.image import Image
 from imageporter.model.reference import DEFAULT_TAG, Reference
 from imageporter.model.rule import Rule, parse_selector, parse_target, unequal_sides
@@ -189,7 +189,8 @@ def _rule(location: Location, entry: _Entry, target: str, default_tag: str | Non
     # If several tags arrive, or the name is the source's, "no tag" cannot mean `latest`.
     keeps_tag = left.image_count != 1 or own is not None or target_name.depends_on_source(target)
     right = parse_target(target, left, options.flatten, None if keeps_tag else default_tag)
-    return Rule(location.inside, f"{entry.source!r} -> {target!r}", left, right)
+    chosen = platforms.parse(options.platforms) if options.platforms else None
+    return Rule(location.inside, f"{entry.source!r} -> {target!r}", left, right, chosen)
 
 
 def _require_equal_sides(rule: Rule) -> None:
@@ -205,6 +206,6 @@ def _refuse_duplicates(path: Path, rules: Sequence[Rule], problems: Problems, *,
     first: dict[Reference, Image] = {}
     for image in (image for rule in rules if not rule.needs_listing for image in rule.images()):
         earlier = first.setdefault(image.target, image)
-        if earlier is not image and (same_pair_too or earlier.source != image.source):
+        if earlier is not image and (same_pair_too or earlier.origin != image.origin):
             text = f"{image.target} is the target at {earlier.location} already; keep one"
             problems.add(f"{path}: {image.location}", text)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from imageporter.model import target_name
+from imageporter.model import platforms, target_name
 from imageporter.model.rule import TagSelector, compile_pattern
 from imageporter.model.tag_filter import Sort, TagFilter, parse_matcher, parse_range
 
@@ -37,11 +37,27 @@ def _separator(text: str) -> str:
     return text
 
 
+def _platforms(value: str | list[str]) -> str | list[str]:
+    platforms.parse(value)
+    return value
+
+
 TagNames = Annotated[
     list[str],
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
     AfterValidator(_tag_names),
     Field(min_length=1),
+]
+
+
+PlatformNames = Annotated[
+    Annotated[str, Tag("<one>")] | Annotated[list[str], Field(min_length=1), Tag("<many>")],
+    Discriminator(
+        lambda value: "<one>" if isinstance(value, str) else "<many>" if isinstance(value, list) else None,
+        custom_error_type="target_type",
+        custom_error_message="must be a platform, or a list of platforms",
+    ),
+    AfterValidator(_platforms),
 ]
 
 
@@ -85,6 +101,9 @@ class OptionsEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     tags: TagsEntry | None = Field(None, description="which tags of the source repository are taken")
+    platforms: PlatformNames | None = Field(
+        None, description="what a target receives of an index: an index of these (a list), or one image (a string)"
+    )
     flatten: Annotated[str, AfterValidator(_separator)] | None = Field(
         None, description="joins the components of the source's path in a target, for registries with two levels: '-'"
     )

@@ -13,6 +13,7 @@ from typing import Any
 from imageporter.config.settings import Settings
 from imageporter.engine import expansion
 from imageporter.engine.backoff import Backoffs, Operation
+from imageporter.engine.content import Content, Contents
 from imageporter.engine.progress import Progress
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Demand, Hosts, Slots
@@ -22,7 +23,7 @@ from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule
 from imageporter.registry.crane import Crane
-from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
+from imageporter.registry.errors import REFUSED, RegistryError
 from imageporter.registry.lookup import DigestLookup
 from imageporter.store.records import Records
 from imageporter.system import logs
@@ -55,6 +56,7 @@ class SyncPass:
         self._lookup_slots = Slots(settings.probes, self._lookup_demand)
         self._copy_slots = Slots(settings.jobs, self._copy_demand)
         self._progress = Progress()
+        self._contents = Contents(crane, lookup)
         self._outcomes: list[Outcome] = []
         self._sharing: dict[Reference, list[IndexedImage]] = defaultdict(list)  # the images of a source that has several
         self._shared_digests: dict[Reference, asyncio.Future[str]] = {}
@@ -166,17 +168,34 @@ class SyncPass:
             return
         step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
         found = await self._attempts.run(image, step, lambda: self._target_digest(target))
-        if found == digest:
-            self._records.record_verified(image.image, digest)
-            self._settle(image, image.outcome(Status.SKIPPED, digest))
+        content = await self._content(image, digest, found)
+        if found == content.digest:
+            self._record(image.image, content, content.digest)
+            self._settle(image, image.outcome(Status.SKIPPED, content.digest))
             return
         if self._settings.dry_run:
-            self._settle(image, _would_copy(image, digest, found))
+            self._settle(image, _would_copy(image, content.digest or digest, found))
             return
         self._lookup_demand.discard(image)
         self._lookup_slots.grant()
         step = Step(Operation.COPY, image.copy_hosts, self._copy_slots, image.pair)
-        await self._attempts.run(image, step, lambda: self._copy(image, digest), lambda: self._finish_copy(image, digest))
+        await self._attempts.run(image, step, lambda: self._copy(image, content), lambda: self._finish_copy(image))
+
+    async def _content(self, image: IndexedImage, digest: str, found: str | RegistryError) -> Content:
+        """Return what the target shall be if the source is `digest`. The target is `found` now."""
+        source, target = image.image.source, image.image.target
+        if image.image.platforms is None:
+            return Content(digest, digest)
+        if found == self._records.made_digest(image.image, digest):
+            return Content(digest, found)
+        step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots, restarts_clock=False)
+        content = await self._attempts.run(image, step, lambda: self._contents.select(image.image, digest))
+        children = content.children
+        if content.digest is None and children is not None and isinstance(found, str):
+            step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
+            if await self._attempts.run(image, step, lambda: self._contents.is_index_of(target.at(found), children)):
+                return Content(digest, found, children)
+        return content
 
     async def _source_digest(self, image: IndexedImage) -> str:
         """Return the digest of the source. It is looked up once, however many targets it has."""
@@ -224,30 +243,27 @@ class SyncPass:
         # A registry that is about to be given up is described in crane's words.
         return await self._lookup.digest(subject, reference, by_crane=self._backoffs.is_last_probe(hosts))
 
-    async def _copy(self, image: IndexedImage, digest: str) -> None:
+    async def _copy(self, image: IndexedImage, content: Content) -> None:
         """Copy the image, and verify the target: `copied` is only reported after this check."""
-        source, target = image.image.source, image.image.target
         self._copy_demand.discard(image)
         try:
             with self._progress.copying(image.image):
                 self._records.invalidate(image.image)
-                # By digest, so that a tag which moves meanwhile cannot mix two images.
-                await self._crane.copy(source.at(digest), target)
-                await self._verify(target, digest)
+                image.copied = await self._contents.copy(image.image, content)
         except BaseException:
             self._copy_demand.add(image, image.copy_hosts)
             raise
-        self._records.record_verified(image.image, digest)
+        self._record(image.image, content, image.copied)
 
-    async def _verify(self, target: Reference, digest: str) -> None:
-        """Raise RegistryError if the target is not `digest` after its copy."""
-        found = await self._lookup.digest("target", target)
-        if found != digest:
-            raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
+    def _record(self, image: Image, content: Content, digest: str) -> None:
+        """Record that the target of `image` is `digest`, and what it was made from."""
+        self._records.record_verified(image, content.source)
+        if image.platforms is not None:
+            self._records.record_made(image, content.source, digest)
 
-    async def _finish_copy(self, image: IndexedImage, digest: str) -> None:
+    async def _finish_copy(self, image: IndexedImage) -> None:
         """Report the copy, and keep its slot for SLEEP_TIME, or until no other image may need a copy."""
-        self._settle(image, image.outcome(Status.COPIED, digest))
+        self._settle(image, image.outcome(Status.COPIED, image.copied))
         await self._copy_demand.wait_until_empty(self._settings.sleep_time)
 
     # Outcomes

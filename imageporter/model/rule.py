@@ -12,6 +12,7 @@ from loguru import logger
 
 from imageporter.model import reference, target_name
 from imageporter.model.image import Image
+from imageporter.model.platforms import Platforms
 from imageporter.model.reference import Reference
 from imageporter.model.tag_filter import Pattern, Selection, TagFilter
 
@@ -55,6 +56,7 @@ class Rule:
     text: str
     source: TagSelector
     target: TagSelector
+    platforms: Platforms | None = None
 
     @property
     def as_image(self) -> Image:
@@ -90,7 +92,8 @@ class Rule:
             targets = [Reference(repository.host, repository.path, one.tag, one.digest) for one in sources]
         if len(sources) != len(targets):
             raise ValueError(unequal_sides(self.text, len(sources), len(targets)))
-        return tuple(Image(self.location, source, target) for source, target in zip(sources, targets, strict=True))
+        pairs = zip(sources, targets, strict=True)
+        return tuple(Image(self.location, source, target, self.platforms) for source, target in pairs)
 
 
 def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
@@ -193,7 +196,7 @@ def expand(
             earlier = first.setdefault(image.target, image)
             if earlier is image:
                 yield image
-            elif earlier.source != image.source:
+            elif earlier.origin != image.origin:
                 refuse(image, f"is the target of {earlier.location} already, and of {image.location}; keep one")
 
 

@@ -10,7 +10,7 @@ import shlex
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,13 +156,32 @@ class Crane:
             raise RegistryError(subject, ErrorKind.OTHER, detail)
         return digest
 
+    async def manifest(self, subject: str, image: Reference) -> str:
+        """Return the manifest or index that `image` names, as JSON (`crane manifest`)."""
+        return await self._run_for(subject, image, ("manifest", str(image)), self._probe_limit)
+
+    async def config(self, subject: str, image: Reference) -> str:
+        """Return the configuration of one image, as JSON (`crane config`)."""
+        return await self._run_for(subject, image, ("config", str(image)), self._probe_limit)
+
+    async def filter_index(self, source: Reference, target: Reference, platforms: Sequence[str]) -> None:
+        """Copy the images of `platforms` in an index, and an index of them (`crane index filter`)."""
+        if self._accounts.is_insecure(source) != self._accounts.is_insecure(target):
+            detail = "an index cannot be filtered between a registry with and one without `insecure`; leave out `platforms`"
+            raise RegistryError("copy", ErrorKind.DENIED, detail)
+        flags = tuple(f"--platform={platform}" for platform in platforms)
+        await self._run_copy(("index", "filter", str(source), *flags, f"--tag={target}"), source, target)
+
     async def copy(self, source: Reference, target: Reference) -> None:
         """Copy an image, or an index with all its children, and keep the digest (`crane copy`)."""
-        insecure = {self._accounts.is_insecure(image) for image in (source, target)}
-        if len(insecure) > 1:
+        if self._accounts.is_insecure(source) == self._accounts.is_insecure(target):
+            await self._run_copy(("copy", str(source), str(target)), source, target)
+        else:
             await self._copy_through_directory(source, target)
-            return
-        command = (*_insecure_flag(insecure.pop()), "copy", str(source), str(target))
+
+    async def _run_copy(self, command: tuple[str, ...], source: Reference, target: Reference) -> None:
+        """Run a `command` that copies; an error names the registry at fault, if crane says so."""
+        command = (*_insecure_flag(self._accounts.is_insecure(target)), *command)
         try:
             await self._run("copy", command, self._credentials.directory(source, target), self._copy_limit)
         except RegistryError as error:
