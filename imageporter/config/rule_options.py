@@ -104,6 +104,7 @@ class OptionsEntry(BaseModel):
     platforms: PlatformNames | None = Field(
         None, description="what a target receives of an index: an index of these (a list), or one image (a string)"
     )
+    referrers: bool | None = Field(None, description="copy signatures, attestations and other referrers, too")
     flatten: Annotated[str, AfterValidator(_separator)] | None = Field(
         None, description="joins the components of the source's path in a target, for registries with two levels: '-'"
     )

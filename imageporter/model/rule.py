@@ -57,6 +57,7 @@ class Rule:
     source: TagSelector
     target: TagSelector
     platforms: Platforms | None = None
+    referrers: bool = False
 
     @property
     def as_image(self) -> Image:
@@ -93,7 +94,7 @@ class Rule:
         if len(sources) != len(targets):
             raise ValueError(unequal_sides(self.text, len(sources), len(targets)))
         pairs = zip(sources, targets, strict=True)
-        return tuple(Image(self.location, source, target, self.platforms) for source, target in pairs)
+        return tuple(Image(self.location, source, target, self.platforms, self.referrers) for source, target in pairs)
 
 
 def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:

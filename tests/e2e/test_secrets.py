@@ -163,7 +163,7 @@ def test_a_key_that_no_terminal_can_show(user: User) -> None:
     (message,) = [row["message"] for row in run.rows if row["level"] == "ERROR"]
     assert (
         message
-        == 'images.json: [0]["x [31m FAKE"]: is not a known key; the keys are source, target, tags, platforms and flatten'
+        == 'images.json: [0]["x [31m FAKE"]: is not a known key; the keys are source, target, tags, platforms, referrers and flatten'
     )
 
 
