@@ -134,7 +134,7 @@ def test_what_verifies_at_the_source_verifies_at_the_target(
         assert cosign.verifies(target, "mirror/app:1", way), way
     assert attached(target, "mirror/app:1") == attached(source, "app:1") >= {first}
 
-    # unchanged: nothing is copied
+    # nothing is copied if nothing has changed
     crane, notes = user.noting_crane()
     run = user.sync(CRANE=crane, FAST_LOOKUPS=fast)
     assert (run.code, run.outcomes, calls(notes)) == (0, {f"{target}/mirror/app:1": "skipped"}, ["ls"])
