@@ -59,7 +59,7 @@ sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.jso
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
 
 # The tests of a pass run once more with FAST_LOOKUPS=false: both ways to look up a digest must give the same result.
-TEST_TOOLS := $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/govulncheck
+TEST_TOOLS := $(addprefix $(TOOLS)/,crane supercronic registry govulncheck cosign oras referrers_registry)
 TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruption.py many.py mirroring.py \
                 outages.py pass.py records.py secrets.py)
 
@@ -147,14 +147,19 @@ $(VENV)/bin/go: requirements-go.txt | $(VENV)/bin/python
 
 # One pinned line a tool, `module/name@version`; tools.txt is the Dockerfile's too, bench/tools.txt has what is compared with.
 $(TOOLS)/crane $(TOOLS)/supercronic: tools.txt
-$(TOOLS)/registry: tests/tools.txt
+$(TOOLS)/registry $(TOOLS)/cosign $(TOOLS)/oras: tests/tools.txt
 $(TOOLS)/regsync: bench/tools.txt
 $(TOOLS)/govulncheck $(TOOLS)/syft: audit/tools.txt
 # Go is no prerequisite, because who has the tools need not install it.
-$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/govulncheck $(TOOLS)/syft:
+$(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/cosign $(TOOLS)/oras $(TOOLS)/regsync $(TOOLS)/govulncheck $(TOOLS)/syft:
 	@$(NEED_GO)
 	GOBIN=$(call quoted,$(ROOT)/$(TOOLS)) $(GO_INSTALL) $$(grep -E '/$(@F)@' $<)
 	@touch $@
+
+# A registry with the referrers API, which distribution does not have.
+$(TOOLS)/referrers_registry: $(wildcard tests/referrers_registry/*)
+	@$(NEED_GO)
+	CGO_ENABLED=0 $(GO) -C tests/referrers_registry build -trimpath -ldflags='-s -w' -o $(call quoted,$(ROOT)/$@) .
 
 # docker compose, for an engine without it: `go install` does not take a module that excludes others.
 $(TOOLS)/docker-compose: tests/tools.txt

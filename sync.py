@@ -19,19 +19,23 @@ if __name__ == "__main__":
     gc.set_threshold(100_000)  # thousands of rules are no garbage: without this, a fifth of the time to read them is gc's
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imageporter.config import list_from
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
-from imageporter.engine import reporting, summary
-from imageporter.engine.sync import SyncPass
+from imageporter.engine import expansion, reporting, summary
+from imageporter.engine.referrers import Referrers
+from imageporter.engine.sync import Registries, SyncPass
 from imageporter.model.account import Accounts
 from imageporter.model.outcome import Outcome
 from imageporter.model.rule import Rule
 from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
-from imageporter.registry.crane import Crane, TimeLimits
+from imageporter.registry.crane import Crane
+from imageporter.registry.crane_process import TimeLimits
 from imageporter.registry.lookup import DigestLookup
 from imageporter.registry.proxies import check_proxy_variables
 from imageporter.store import locks, push_queue
@@ -53,6 +57,8 @@ class Plan:
 
 def main(argv: Sequence[str]) -> int:
     """Run one pass with the flags `argv`; return its exit code."""
+    if listing := command_line.list_from(argv):
+        return list_from.print_rows(*listing)
     with Shutdown() as shutdown:
         plan = read(argv, shutdown)
         data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
@@ -67,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
             open_records(data_dir) as records,
             push_queue.open_queue(data_dir, required=queue_only, read_only=plan.settings.dry_run) as queue,
         ):
+            if plan.settings.explain is not None:
+                return asyncio.run(explain(plan, private, records, shutdown))
             rules = (*plan.rules, *queue.take())
             name = summary.QUEUE_RUN if queue_only else summary.PASS
             stopwatch = summary.log_pass_start(rules, name, dry_run=plan.settings.dry_run)
@@ -86,20 +94,45 @@ async def run_pass(
     shutdown: Shutdown,
     on_outcome: Callable[[Outcome], None],
 ) -> list[Outcome]:
-    """Make every target of `rules` equal to its source, with a client and a crane of its own; return the outcomes."""
+    """Make every target of `rules` equal to its source; return the outcomes."""
+    async with open_pass(plan, rules, private, records, shutdown, on_outcome) as sync_pass:
+        return await sync_pass.run(rules)
+
+
+async def explain(plan: Plan, private: Path, records: Records, shutdown: Shutdown) -> int:
+    """Print which tags each rule takes, or what happens to one; return the exit code."""
+    async with open_pass(plan, plan.rules, private, records, shutdown, lambda _: None) as sync_pass:
+        lines = await sync_pass.explain(plan.rules, plan.settings.explain or "")
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return shutdown.exit_code or int(any(line.startswith(expansion.FAILED) for line in lines))
+
+
+@asynccontextmanager
+async def open_pass(
+    plan: Plan,
+    rules: Sequence[Rule],
+    private: Path,
+    records: Records,
+    shutdown: Shutdown,
+    on_outcome: Callable[[Outcome], None],
+) -> AsyncIterator[SyncPass]:
+    """A pass over `rules` with a client and a crane of its own, which end with the context."""
     settings, environ = plan.settings, process_environ()
     bundle = build_ca_bundle(environ, private)
     limits = TimeLimits(settings.copy_timeout, settings.probe_timeout, settings.stall_timeout)
     width = settings.probes + settings.jobs
     crane = Crane(plan.crane, private, plan.accounts, tool_environ() | ca_variables(bundle), limits, width)
-    client = None
-    if settings.fast_lookups:
+    client, referrers = None, None
+    wants_referrers = any(rule.referrers for rule in rules)
+    if settings.fast_lookups or wants_referrers:
         from imageporter.registry.client import Client  # noqa: PLC0415 (FAST_LOOKUPS=false does not pay for libcurl)
 
         client = Client(plan.accounts, bundle, environ, settings.probes)
     try:
-        lookup = DigestLookup(client, crane, settings.probe_timeout)
-        return await SyncPass(lookup, crane, records, settings, shutdown, on_outcome).run(rules)
+        lookup = DigestLookup(client if settings.fast_lookups else None, crane, settings.probe_timeout)
+        if client is not None and wants_referrers:
+            referrers = Referrers(client, crane, lookup, settings.probe_timeout)
+        yield SyncPass(Registries(lookup, crane, referrers), records, settings, shutdown, on_outcome)
     finally:
         crane.close()
         if client is not None:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imageporter import __version__
 from imageporter.config.settings import OPTIONS, VARIABLES, Settings, flag_of, read_settings
@@ -23,8 +23,23 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
 
     `--help` and unknown flags end the program as argparse does (0 and 2).
     """
-    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
+    parser = _parser()
+    flags = _given(parser, argv)
+    if len(images := flags.get("image_arguments", ())) % 2:
+        parser.error(f"each image has a source and a target, found {len(images)} arguments")
     return read_settings(flags, problems)
+
+
+def list_from(argv: Sequence[str]) -> tuple[str, str | None] | None:
+    """Return the file and the target of `--list-from`, or None if the flags `argv` do not have it."""
+    parser = _parser()
+    flags = _given(parser, argv)
+    name, target = flags.pop("list_from", None), flags.pop("target", None)
+    if name is not None and flags:
+        parser.error("--list-from takes --target and no other flag")
+    if name is None and target is not None:
+        parser.error("--target belongs to --list-from")
+    return None if name is None else (name, target)
 
 
 def print_help(argv: Sequence[str]) -> None:
@@ -66,11 +81,24 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*short, flag_of(name), dest=name, metavar=value, help=f"{option.description} ({option.name})")
     dry_run = f"{OPTIONS['dry_run'].description} (DRY_RUN)"
     parser.add_argument("--dry-run", action="store_const", const="true", help=dry_run)
+    explain = OPTIONS["explain"].description
+    parser.add_argument("--explain", metavar="IMAGE", nargs="?", const="", help=explain)
+    list_from = "print rows of an images file for the images in FILE, or in standard input (-), and exit: a Compose file, "
+    list_from += "Kubernetes manifests, a Dockerfile, or the configuration of regsync, skopeo, dregsy or image-syncer"
+    parser.add_argument("--list-from", metavar="FILE", help=list_from)
+    target = "with --list-from: the target of images for which FILE has none, such as registry.example.com/mirror/"
+    parser.add_argument("--target", metavar="PREFIX/", help=target)
+    images = OPTIONS["image_arguments"].description
+    parser.add_argument("image_arguments", metavar="SOURCE TARGET", nargs="*", help=images)
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--scheduled", action="store_const", const="true", help=argparse.SUPPRESS)
     queue_only = OPTIONS["queue_only"].description
     parser.add_argument("--queue", dest="queue_only", action="store_const", const="true", help=queue_only)
     return parser
+
+
+def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, [])}
 
 
 def _shown(default: object) -> str:

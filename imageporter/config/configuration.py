@@ -28,6 +28,7 @@ class CombinedFile(BaseModel):
 
     auth: Any = None
     images: Any
+    defaults: Any = None
     sync: Sync = Sync()
 
 
@@ -67,6 +68,8 @@ def load_configuration(settings: Settings, problems: Problems, parts: Parts = Pa
     `config.*` is searched if no images file is named or found. No images file is needed if `registry.reg` says where pushes
     go.
     """
+    if settings.image_arguments:
+        return _load_arguments(settings, problems)
     config_file = settings.config_file
     others = files.find_file(STEMS)
     if config_file is None and settings.images_file is None:
@@ -113,6 +116,17 @@ def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, par
     return Configuration(with_file_values(settings, found.values), accounts, rules, found.routes)
 
 
+def _load_arguments(settings: Settings, problems: Problems) -> Configuration:
+    """Return the images of the command line, with the accounts file."""
+    for name, path in (("--images", settings.images_file), ("--config", settings.config_file)):
+        if path is not None:
+            problems.add(name, f"{str(path)!r} is given beside images on the command line; give one or the other")
+    given = settings.image_arguments
+    rows = [{"source": source, "target": target} for source, target in zip(given[::2], given[1::2], strict=True)]
+    rules = images_file.validate_images(rows, Location(Path("command line")), problems)
+    return Configuration(settings, _load_accounts(settings, problems), rules)
+
+
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
     path = settings.accounts_file or accounts_file.find_accounts_file()
     # Once is enough: the schedule has said so at its start.
@@ -147,5 +161,8 @@ def _validate_combined(data: Any, path: Path, settings: Settings, problems: Prob
         accounts = _load_accounts(settings, problems)
     elif parts.accounts:
         accounts = accounts_file.validate_accounts(combined.auth, location["auth"], problems, process_environ())
-    rules = images_file.validate_images(combined.images, location["images"], problems) if parts.images else ()
+    rules: tuple[Rule, ...] = ()
+    if parts.images:
+        defaults = images_file.validate_defaults(combined.defaults or {}, location["defaults"], problems)
+        rules = images_file.validate_images(combined.images, location["images"], problems, defaults)
     return Configuration(with_file_values(settings, combined.sync.values()), accounts, rules)

@@ -24,6 +24,9 @@ SUFFIXES = ("json", "yaml", "yml")
 LARGEST = 32 << 20  # bytes: 100,000 rules need 10 MB
 MOST_NODES = 1_000_000  # of a YAML file, with every alias expanded; more only if they are really written
 ENDLESS = 1 << 62
+_TAG = "tag:yaml.org,2002:"
+_PLAIN_KINDS = frozenset({"null", "bool", "str", "seq", "map", "merge"})
+_PLAIN_INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
 class UnreadableError(Exception):
@@ -53,6 +56,14 @@ def read(path: Path, shown: frozenset[str] | None = None) -> Any:
 
     If `shown` is given, only keys in it are shown in an error.
     """
+    text = read_text(path)
+    if path.suffix not in {f".{suffix}" for suffix in SUFFIXES}:
+        raise UnreadableError(path, "is neither .json nor .yaml nor .yml; rename it")
+    return _json(path, text) if path.suffix == ".json" else _yaml(path, text, shown)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file `path`. Raises UnreadableError."""
     try:
         text = read_regular_file(path, LARGEST).decode("utf-8-sig")
     except FileNotFoundError:
@@ -76,9 +87,16 @@ def read(path: Path, shown: frozenset[str] | None = None) -> Any:
         raise UnreadableError(path, f"cannot be read: {error.strerror}; name a regular file") from None
     if not text.strip():
         raise UnreadableError(path, "is empty; an empty list is written []")
-    if path.suffix not in {f".{suffix}" for suffix in SUFFIXES}:
-        raise UnreadableError(path, "is neither .json nor .yaml nor .yml; rename it")
-    return _json(path, text) if path.suffix == ".json" else _yaml(path, text, shown)
+    return text
+
+
+def parse_foreign_yaml(path: Path, text: str) -> Any:
+    """Return the one YAML document in `text`, from another program's file `path`. Raises UnreadableError.
+
+    It is read as Go programs read it into strings: of duplicate keys the last wins, `1.10` stays `1.10`, and unknown
+    tags (`!reset`) are ignored.
+    """
+    return _yaml(path, text, None, is_foreign=True)
 
 
 def duplicate_keys(data: object, *keys: str | int) -> Iterator[tuple[str | int, ...]]:
@@ -131,7 +149,7 @@ def _json_problem(text: str, error: json.JSONDecodeError) -> str:
     return f"{problem}; correct the JSON there"
 
 
-def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
+def _yaml(path: Path, text: str, shown: frozenset[str] | None, *, is_foreign: bool = False) -> Any:
     from ruamel.yaml import YAML  # noqa: PLC0415 (only YAML files pay for it)
     from ruamel.yaml.constructor import DuplicateKeyError  # noqa: PLC0415
     from ruamel.yaml.error import MarkedYAMLError  # noqa: PLC0415
@@ -143,6 +161,8 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None) -> Any:
             node = yaml.compose(text)
             nodes: dict[int, int] = {}
             too_large = node is not None and _expanded_size(node, nodes) > max(MOST_NODES, 10 * len(nodes))
+            if is_foreign and node is not None and not too_large:
+                _simplify(node)
             data = None if node is None or too_large else yaml.constructor.construct_document(node)
     except DuplicateKeyError as error:
         # ruamel's own words quote both values.
@@ -172,6 +192,29 @@ def _expanded_size(node: "Node", known: dict[int, int]) -> int:
         parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
         known[id(node)] = min(1 + sum(_expanded_size(part, known) for part in parts), ENDLESS)
     return known[id(node)]
+
+
+def _simplify(node: "Node") -> None:
+    """Leave nothing in `node` that the constructor refuses or changes; see `parse_foreign_yaml`."""
+    from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode  # noqa: PLC0415
+
+    defaults = {ScalarNode: "str", SequenceNode: "seq", MappingNode: "map"}
+    stack, seen = [node], set()
+    while stack:
+        one = stack.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        kind = str(one.tag).removeprefix(_TAG)
+        if kind not in _PLAIN_KINDS and not (kind == "int" and _PLAIN_INTEGER.fullmatch(one.value)):
+            one.tag = _TAG + defaults[type(one)]
+        if isinstance(one, MappingNode):
+            # A key that is no scalar is no duplicate of another.
+            last = {(key.tag, key.value if isinstance(key, ScalarNode) else id(key)): (key, value) for key, value in one.value}
+            one.value = list(last.values())
+            stack += [part for pair in one.value for part in pair]
+        elif isinstance(one, SequenceNode):
+            stack += one.value
 
 
 def _line(error: "MarkedYAMLError") -> str:

@@ -28,6 +28,9 @@ _WANTED = {
     "model_type": "an object",
     "dict_type": "an object",
 }
+_FIXED = {"missing": "is missing; add it", "too_short": "is empty; add at least one"}
+_LIMITS = {"greater_than_equal": "at least", "less_than_equal": "at most", "literal_error": "one of"}
+_CONTEXTS = {"greater_than_equal": "ge", "less_than_equal": "le", "literal_error": "expected"}  # pydantic's names
 
 
 _TYPES = {
@@ -111,24 +114,29 @@ def load_file(path: Path, problems: Problems, shown: frozenset[str] | None = Non
     return UNREADABLE if duplicates else data
 
 
-def validate(
+def validate(  # noqa: PLR0913 (two of them by name)
     shape: TypeAdapter[T],
     data: Any,
     at: Location,
     problems: Problems,
     keys: Sequence[str],
     shown: frozenset[str] | None = None,
+    *,
+    nested: Mapping[str, Sequence[str]] = {},
 ) -> T | None:
     """Return `data`, found at the location `at`, in `shape`. If it does not fit, add problems and return None.
 
-    `keys` are the keys that an entry may have. If `shown` is given, only keys in it are shown in problems: another key
-    may be a password (`password:secret` is a key, because YAML wants a space after the colon).
+    `keys` are the keys that an entry may have, and `nested` those of the objects below a key of it. If `shown` is
+    given, only keys in it are shown in problems: another key may be a password (`password:secret` is a key, because
+    YAML wants a space after the colon).
     """
     try:
         return shape.validate_python(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            problems.add(_locate(at, details["loc"], shown), _problem(details, keys, secret=shown is not None))
+            parent = str(details["loc"][-2]) if len(details["loc"]) > 1 else ""
+            text = _problem(details, nested.get(parent, keys), secret=shown is not None)
+            problems.add(_locate(at, details["loc"], shown), text)
     return None
 
 
@@ -148,18 +156,16 @@ def _locate(at: Location, keys: Sequence[str | int], shown: frozenset[str] | Non
 
 def _problem(details: ErrorDetails, keys: Sequence[str], *, secret: bool) -> str:
     kind = details["type"]
-    if kind == "missing":
-        return "is missing; add it"
     if kind == "extra_forbidden":
         what = "holds a key that is not known" if secret else "is not a known key"
         return f"{what}; the keys are {', '.join(keys[:-1])} and {keys[-1]}"
     if kind in _WANTED:
         return _wrong_type(_WANTED[kind], details["input"])
-    if kind == "too_short":
-        return "is empty; add at least one"
+    if kind in _LIMITS:
+        return f"must be {_LIMITS[kind]} {details['ctx'][_CONTEXTS[kind]]}"
     if kind == "target_type":
         return f"{details['msg']}, found {_type_name(details['input'])}"
-    return str(details["ctx"]["error"]) if kind == "value_error" else details["msg"]
+    return str(details["ctx"]["error"]) if kind == "value_error" else _FIXED.get(kind, details["msg"])
 
 
 def _wrong_type(wanted: str, found: object) -> str:

@@ -1,6 +1,7 @@
 """The images file, in both formats, read into rules."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from imageporter.config import files
 from imageporter.config.files import Location
-from imageporter.model import reference
+from imageporter.config.rule_options import NESTED_KEYS, NO_OPTIONS, OPTION_KEYS, OptionsEntry, select_tags, with_defaults
+from imageporter.model import platforms, reference, target_name
 from imageporter.model.image import Image
 from imageporter.model.reference import DEFAULT_TAG, Reference
-from imageporter.model.rule import Rule, parse_selector, unequal_sides
+from imageporter.model.rule import Rule, parse_selector, parse_target, unequal_sides
 from imageporter.system.errors import Problems
 
 STEMS = ("images",)
@@ -27,8 +29,11 @@ def _source(value: Any) -> str:
 
 
 def _target(value: Any) -> str:
+    if target_name.depends_on_source(value):
+        target_name.check_target(value)
+        return str(value)  # its name is validated once the source is known
     selector = parse_selector(value)
-    if selector.pattern:
+    if selector.filter:
         raise ValueError(f"{reference.shown(value)!r} has a pattern; a target names its tags, or none")
     if selector.digest and reference.parse(value).tag:
         raise ValueError(f"{reference.shown(value)!r} has a tag and a digest; leave the digest out")
@@ -37,6 +42,10 @@ def _target(value: Any) -> str:
 
 def _one_or_many(value: Any) -> str | None:
     return "<one>" if isinstance(value, str) else "<many>" if isinstance(value, list) else None
+
+
+def _one_or_many_or_object(value: Any) -> str | None:
+    return "<object>" if isinstance(value, dict) else _one_or_many(value)
 
 
 Source = Annotated[str, AfterValidator(_source)]
@@ -51,13 +60,32 @@ Targets = Annotated[
 ]
 
 
-class ImageEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+class ImageEntry(OptionsEntry):
+    """A row of the list format."""
 
     source: Source = Field(description="host/repository:tag; also :tag,tag or :/regex/ or @sha256:...; no tag: latest")
     target: Targets = Field(
-        description="host/repository:tag, or a list of them; no tag: latest, or the source's tags if it has several"
+        description="host/repository:tag, or a list of them; no tag: latest, or the source's tags if it has several; "
+        "host/prefix/ keeps the source's path; {registry}, {repository}, {name} and {tag} are the source's"
     )
+
+
+class TargetEntry(OptionsEntry):
+    """The right side of an entry of the map format, if it has options."""
+
+    target: Targets = Field(description="host/repository:tag, or a list of them; no tag: the source's")
+
+
+MapValue = Annotated[
+    Annotated[Target, Tag("<one>")]
+    | Annotated[list[Target], Field(min_length=1), Tag("<many>")]
+    | Annotated[TargetEntry, Tag("<object>")],
+    Discriminator(
+        _one_or_many_or_object,
+        custom_error_type="target_type",
+        custom_error_message="must be a reference, a list of references, or an object with a target",
+    ),
+]
 
 
 class _Pair(BaseModel):
@@ -66,14 +94,27 @@ class _Pair(BaseModel):
     model_config = ConfigDict(strict=True, defer_build=True)
 
     source: Source = Field(alias="<source>")
-    target: Targets = Field(alias="<target>")
+    target: MapValue = Field(alias="<target>")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A valid entry of either format; `location` is that of its target."""
+
+    location: Location
+    source: str
+    targets: str | list[str]
+    options: OptionsEntry
 
 
 _LIST = TypeAdapter(list[Any])
 _PAIR = TypeAdapter(_Pair)
 _ENTRY = TypeAdapter(ImageEntry)
 _MAP = TypeAdapter(dict[str, Any])
-_KEYS = tuple(ImageEntry.model_fields)
+_DEFAULTS = TypeAdapter(OptionsEntry)
+_ROW_KEYS = ("source", "target")
+_KEYS = (*_ROW_KEYS, *OPTION_KEYS)
+_MAP_KEYS = ("target", *OPTION_KEYS)
 
 
 def find_images_file() -> Path | None:
@@ -87,51 +128,69 @@ def load_images(path: Path, problems: Problems) -> tuple[Rule, ...]:
     return () if data is files.UNREADABLE else validate_images(data, Location(path), problems)
 
 
-def validate_images(data: Any, location: Location, problems: Problems) -> tuple[Rule, ...]:
+def validate_defaults(data: Any, location: Location, problems: Problems) -> OptionsEntry:
+    """Return the options in `data`, found at `location`, for rules without their own. Mistakes are added to `problems`."""
+    return files.validate(_DEFAULTS, data, location, problems, OPTION_KEYS, nested=NESTED_KEYS) or NO_OPTIONS
+
+
+def validate_images(
+    data: Any, location: Location, problems: Problems, defaults: OptionsEntry = NO_OPTIONS
+) -> tuple[Rule, ...]:
     """Return the rules in `data`, found at `location`: a list of `{source, target}`, or a map `{source: target}`.
 
-    A target may be a list. Mistakes are added to `problems`.
+    A target may be a list, and stand in an object with options, which `defaults` complete. Mistakes are added to `problems`.
     """
     rules = []
     default_tag = None if isinstance(data, dict) else DEFAULT_TAG
-    for where, source, targets in _entries(data, location, problems):
+    for entry in _entries(data, location, problems):
+        targets = entry.targets
         for index, target in enumerate(targets if isinstance(targets, list) else [targets]):
-            rule = _rule(where[index] if isinstance(targets, list) else where, source, target, default_tag)
+            where = entry.location[index] if isinstance(targets, list) else entry.location
             try:
+                rule = _rule(where, entry, target, default_tag, defaults)
                 _require_equal_sides(rule)
                 rules.append(rule)
             except ValueError as error:
-                problems.add(f"{location.path}: {rule.location}", str(error))
+                problems.add(f"{location.path}: {where.inside}", str(error))
     _refuse_duplicates(location.path, rules, problems, same_pair_too=default_tag is not None)
     return tuple(rules)
 
 
-def _entries(data: Any, location: Location, problems: Problems) -> Iterator[tuple[Location, str, str | list[str]]]:
-    """Yield the valid entries of either format: the target's location, the source, the target or targets."""
+def _entries(data: Any, location: Location, problems: Problems) -> Iterator[_Entry]:
+    """Yield the valid entries of either format."""
     if isinstance(data, dict):
-        if files.add_missing_brackets(data, _KEYS, location, problems):
+        if files.add_missing_brackets(data, _ROW_KEYS, location, problems):
             return
-        for source, targets in (files.validate(_MAP, data, location, problems, ()) or {}).items():
+        for source, value in (files.validate(_MAP, data, location, problems, ()) or {}).items():
             if source.lower() in ACCOUNT_KEYS:
                 text = "is a key of an account, not a source; put it where the accounts are"
                 problems.add(location[source], text)
                 continue
-            entry = {"<source>": source, "<target>": targets}
-            if pair := files.validate(_PAIR, entry, location[source], problems, ()):
-                yield location[source], pair.source, pair.target
+            entry = {"<source>": source, "<target>": value}
+            if pair := files.validate(_PAIR, entry, location[source], problems, _MAP_KEYS, nested=NESTED_KEYS):
+                if isinstance(pair.target, TargetEntry):
+                    yield _Entry(location[source]["target"], pair.source, pair.target.target, pair.target)
+                else:
+                    yield _Entry(location[source], pair.source, pair.target, NO_OPTIONS)
         return
     rows = files.validate(_LIST, data, location, problems, ())
     for index, value in enumerate(rows or []):
-        if row := files.validate(_ENTRY, value, location[index], problems, _KEYS):
-            yield location[index]["target"], row.source, row.target
+        if row := files.validate(_ENTRY, value, location[index], problems, _KEYS, nested=NESTED_KEYS):
+            yield _Entry(location[index]["target"], row.source, row.target, row)
 
 
-def _rule(location: Location, source: str, target: str, default_tag: str | None) -> Rule:
-    left = parse_selector(source, default_tag)
-    # If several tags arrive, "no tag" cannot mean one tag: they keep their names.
-    several = left.image_count is None or left.image_count > 1
-    right = parse_selector(target, None if several else default_tag)
-    return Rule(location.inside, f"{source!r} -> {target!r}", left, right)
+def _rule(location: Location, entry: _Entry, target: str, default_tag: str | None, defaults: OptionsEntry) -> Rule:
+    """Return the rule of one target of `entry`. Raises ValueError."""
+    own, options = entry.options.tags, with_defaults(entry.options, defaults)
+    left = parse_selector(entry.source, default_tag if own is None else None)
+    if own is not None and (left.image_count is not None or left.filter):
+        raise ValueError(f"{reference.shown(entry.source)!r} chooses tags, and so does `tags`; leave out one or the other")
+    left = select_tags(left, own, defaults.tags)
+    # If several tags arrive, or the name is the source's, "no tag" cannot mean `latest`.
+    keeps_tag = left.image_count != 1 or own is not None or target_name.depends_on_source(target)
+    right = parse_target(target, left, options.flatten, None if keeps_tag else default_tag)
+    chosen = platforms.parse(options.platforms) if options.platforms else None
+    return Rule(location.inside, f"{entry.source!r} -> {target!r}", left, right, chosen, bool(options.referrers))
 
 
 def _require_equal_sides(rule: Rule) -> None:
@@ -147,6 +206,6 @@ def _refuse_duplicates(path: Path, rules: Sequence[Rule], problems: Problems, *,
     first: dict[Reference, Image] = {}
     for image in (image for rule in rules if not rule.needs_listing for image in rule.images()):
         earlier = first.setdefault(image.target, image)
-        if earlier is not image and (same_pair_too or earlier.source != image.source):
+        if earlier is not image and (same_pair_too or earlier.origin != image.origin):
             text = f"{image.target} is the target at {earlier.location} already; keep one"
             problems.add(f"{path}: {image.location}", text)

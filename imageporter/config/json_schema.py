@@ -9,17 +9,19 @@ from pydantic import TypeAdapter
 
 from imageporter.config.accounts_file import AccountEntry, Credentials
 from imageporter.config.configuration import CombinedFile
-from imageporter.config.images_file import ImageEntry, Targets
+from imageporter.config.images_file import ImageEntry, MapValue
+from imageporter.config.rule_options import OptionsEntry
 
 AccountsFile = list[AccountEntry] | dict[str, Credentials]
-ImagesFile = list[ImageEntry] | dict[str, Targets]
+ImagesFile = list[ImageEntry] | dict[str, MapValue]
 
 
 class ConfigFile(CombinedFile):
     """The combined file with the shape of its parts, which are validated one by one."""
 
     auth: dict[str, Credentials] | list[AccountEntry] | None = None
-    images: dict[str, Targets] | list[ImageEntry]
+    images: dict[str, MapValue] | list[ImageEntry]
+    defaults: OptionsEntry | None = None
 
 
 SHAPES: dict[str, Any] = {"accounts": AccountsFile, "images": ImagesFile, "config": ConfigFile}

@@ -107,6 +107,10 @@ class Settings:
     scheduled: bool = _setting(
         False, values.boolean, "run by the schedule, which has logged its warnings itself", "--scheduled"
     )
+    explain: str | None = _setting(
+        None, values.text_as_it_is, "show which tags each rule takes, or what it does with IMAGE, and exit", "--explain"
+    )
+    image_arguments: tuple[str, ...] = _setting((), tuple, "sources and targets, in place of an images file", "--")
     given: frozenset[str] = frozenset()
 
 
@@ -135,7 +139,7 @@ OPTIONS = {one.name: _variable(one) for one in fields(Settings) if one.metadata}
 VARIABLES = {option.name: option for option in OPTIONS.values() if not option.name.startswith("-")}
 
 
-def read_settings(flags: Mapping[str, str], problems: "Problems", environ: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(flags: Mapping[str, Any], problems: "Problems", environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of the command line's `flags` (field: text) and the variables `environ`. Flags win.
 
     Each mistake is added to `problems`, at its variable or flag. The default takes its place, so that the files can be

@@ -25,6 +25,7 @@ class IndexedImage:
     hosts: Hosts
     attempts: int = 0
     started: float = 0.0  # monotonic, of the first attempt
+    copied: str | None = None  # the digest at the target after its copy
 
     @property
     def pair(self) -> str:

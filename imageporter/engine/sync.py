@@ -4,25 +4,28 @@ One coroutine per image: look up the source, look up the target, compare, copy, 
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imageporter.config.settings import Settings
 from imageporter.engine import expansion
 from imageporter.engine.backoff import Backoffs, Operation
+from imageporter.engine.content import Content, Contents
 from imageporter.engine.progress import Progress
+from imageporter.engine.referrers import Referrers
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Demand, Hosts, Slots
+from imageporter.engine.source_digests import SourceDigests
 from imageporter.engine.summary import log_image_done
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule
 from imageporter.registry.crane import Crane
-from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
+from imageporter.registry.errors import REFUSED, RegistryError
 from imageporter.registry.lookup import DigestLookup
 from imageporter.store.records import Records
 from imageporter.system import logs
@@ -31,20 +34,30 @@ from imageporter.system.signals import Shutdown
 TASKS_AT_ONCE = 256
 
 
+@dataclass(frozen=True)
+class Registries:
+    """How a pass talks to registries. `referrers` are only needed if a rule asks for them."""
+
+    lookup: DigestLookup
+    crane: Crane
+    referrers: Referrers | None = None
+
+
 class SyncPass:
     """One pass. `on_outcome` is called with each outcome."""
 
     def __init__(
         self,
-        lookup: DigestLookup,
-        crane: Crane,
+        registries: Registries,
         records: Records,
         settings: Settings,
         shutdown: Shutdown,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
-        self._lookup = lookup
-        self._crane = crane
+        self._lookup = registries.lookup
+        self._crane = registries.crane
+        self._referrers = registries.referrers
+        self._contents = Contents(registries.crane, registries.lookup)
         self._records = records
         self._settings = settings
         self._shutdown = shutdown
@@ -56,8 +69,7 @@ class SyncPass:
         self._copy_slots = Slots(settings.jobs, self._copy_demand)
         self._progress = Progress()
         self._outcomes: list[Outcome] = []
-        self._sharing: dict[Reference, list[IndexedImage]] = defaultdict(list)  # the images of a source that has several
-        self._shared_digests: dict[Reference, asyncio.Future[str]] = {}
+        self._source_digests = SourceDigests(self._attempts, self._lookup_slots, self._look_up)
 
     async def run(self, rules: Sequence[Rule]) -> list[Outcome]:
         """Return the outcome of every image of `rules`, in their order. A rule that cannot be expanded is one failed outcome.
@@ -71,6 +83,14 @@ class SyncPass:
             async with self._progress.shown():
                 await self._run_all(self._sync, images)
         return self._outcomes
+
+    async def explain(self, rules: Sequence[Rule], image: str) -> list[str]:
+        """Return lines that say which tags `rules` take, or why they drop `image`, if that is not empty. Copies nothing."""
+        lines: list[str] = []
+        with self._cancelled_on_shutdown():
+            await self._crane.login()
+            lines += expansion.explain(rules, await self._list(rules), image)
+        return lines
 
     @contextmanager
     def _cancelled_on_shutdown(self) -> Iterator[None]:
@@ -102,8 +122,8 @@ class SyncPass:
                 if not index % TASKS_AT_ONCE:
                     await asyncio.sleep(0)  # the first requests need not wait for the last task
 
-    async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
-        """Return the images of `rules`. Rules and images that have already failed are reported."""
+    async def _list(self, rules: Sequence[Rule]) -> expansion.Listed:
+        """Return the tags that `rules` need, by repository."""
         listed: dict[Reference, tuple[str, ...] | Outcome] = {}
 
         async def list_tags(repository: IndexedImage) -> None:
@@ -111,7 +131,11 @@ class SyncPass:
             listed[repository.image.source] = tags
 
         await self._run_all(list_tags, expansion.repositories_to_list(rules))
-        expanded = expansion.expand_rules(rules, listed)
+        return listed
+
+    async def _expand(self, rules: Sequence[Rule]) -> list[IndexedImage]:
+        """Return the images of `rules`. Rules and images that have already failed are reported."""
+        expanded = expansion.expand_rules(rules, await self._list(rules))
         self._outcomes = [one if isinstance(one, Outcome) else Outcome(one, Status.INTERRUPTED) for one in expanded]
         self._progress.total = len(expanded)
         images_of = Counter(one.source for one in expanded if isinstance(one, Image))
@@ -125,7 +149,7 @@ class SyncPass:
             indexed = IndexedImage(one, index, known_hosts.setdefault(hosts, hosts))
             images.append(indexed)
             if images_of[one.source] > 1:
-                self._sharing[one.source].append(indexed)
+                self._source_digests.share(indexed)
             self._lookup_demand.add(indexed, indexed.hosts)
             self._copy_demand.add(indexed, indexed.copy_hosts)
         return images
@@ -148,52 +172,56 @@ class SyncPass:
     async def _make_equal(self, image: IndexedImage) -> None:
         """Look up, compare, copy, verify, record. Raises FailedError."""
         source, target = image.image.source, image.image.target
-        digest = source.digest or await self._source_digest(image)
+        digest = source.digest or await self._source_digests.of(image)
         if self._records.is_fresh(image.image, digest, self._settings.trust_records):
             self._settle(image, image.outcome(Status.SKIPPED, digest))
             return
         step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
         found = await self._attempts.run(image, step, lambda: self._target_digest(target))
-        if found == digest:
-            self._records.record_verified(image.image, digest)
-            self._settle(image, image.outcome(Status.SKIPPED, digest))
+        content = await self._content(image, digest, found)
+        if found == content.digest:
+            await self._copy_referrers(image, content, Status.SKIPPED, content.digest)
             return
         if self._settings.dry_run:
-            self._settle(image, _would_copy(image, digest, found))
+            self._settle(image, _would_copy(image, content.digest or digest, found))
             return
         self._lookup_demand.discard(image)
         self._lookup_slots.grant()
         step = Step(Operation.COPY, image.copy_hosts, self._copy_slots, image.pair)
-        await self._attempts.run(image, step, lambda: self._copy(image, digest), lambda: self._finish_copy(image, digest))
+        await self._attempts.run(image, step, lambda: self._copy(image, content), lambda: self._finish_copy(image))
+        if image.image.referrers and image.copied:
+            await self._copy_referrers(image, content, Status.COPIED, image.copied)
 
-    async def _source_digest(self, image: IndexedImage) -> str:
-        """Return the digest of the source. It is looked up once, however many targets it has."""
-        source = image.image.source
-        step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots)
-        sharing: Sequence[IndexedImage] = self._sharing.get(source, ())
-        shared = self._shared_digests.get(source)
-        if shared is not None:
-            try:
-                return await asyncio.shield(shared)
-            finally:
-                image.attempts = sharing[0].attempts
-        shared = asyncio.get_running_loop().create_future()
-        if sharing:
-            self._shared_digests[source] = shared
-        try:
-            digest = await self._attempts.run(
-                image, step, lambda: self._look_up("source", source, step.hosts), sharing=sharing
-            )
-        except asyncio.CancelledError:
-            shared.cancel()
-            raise
-        except Exception as error:
-            known = error if isinstance(error, FailedError) else FailedError(f"unexpected {type(error).__name__}")
-            shared.set_exception(known)
-            shared.exception()  # retrieved, even if no other image waits for it
-            raise
-        shared.set_result(digest)
-        return digest
+    async def _copy_referrers(self, image: IndexedImage, content: Content, status: Status, digest: str) -> None:
+        """Copy what refers to an image whose target is `digest`, and settle the image with `status`, or `copied`."""
+        if image.image.referrers and self._referrers is not None:
+            # The index that crane has made of some platforms is not at the source.
+            is_made = content.children is not None and digest != content.source
+            digests = content.children if is_made and content.children else (digest,)
+            missing = await self._referrers.missing(image, digests, self._attempts, self._lookup_slots)
+            if missing and self._settings.dry_run:
+                self._settle(image, image.outcome(Status.WOULD_COPY, digest))
+                return
+            await self._referrers.copy(image, missing, self._attempts, self._copy_slots)
+            status = Status.COPIED if missing else status
+        self._record(image.image, content, digest)
+        self._settle(image, image.outcome(status, digest))
+
+    async def _content(self, image: IndexedImage, digest: str, found: str | RegistryError) -> Content:
+        """Return what the target shall be if the source is `digest`. The target is `found` now."""
+        source, target = image.image.source, image.image.target
+        if image.image.platforms is None:
+            return Content(digest, digest)
+        if found == self._records.made_digest(image.image, digest):
+            return Content(digest, found)
+        step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots, restarts_clock=False)
+        content = await self._attempts.run(image, step, lambda: self._contents.select(image.image, digest))
+        children = content.children
+        if content.digest is None and children is not None and isinstance(found, str):
+            step = Step(Operation.LOOKUP, frozenset({target.host}), self._lookup_slots, restarts_clock=False)
+            if await self._attempts.run(image, step, lambda: self._contents.is_index_of(target.at(found), children)):
+                return Content(digest, found, children)
+        return content
 
     async def _target_digest(self, target: Reference) -> str | RegistryError:
         """Return the digest of the target; the error if the registry does not say, because the copy will settle it.
@@ -212,30 +240,29 @@ class SyncPass:
         # A registry that is about to be given up is described in crane's words.
         return await self._lookup.digest(subject, reference, by_crane=self._backoffs.is_last_probe(hosts))
 
-    async def _copy(self, image: IndexedImage, digest: str) -> None:
+    async def _copy(self, image: IndexedImage, content: Content) -> None:
         """Copy the image, and verify the target: `copied` is only reported after this check."""
-        source, target = image.image.source, image.image.target
         self._copy_demand.discard(image)
         try:
             with self._progress.copying(image.image):
                 self._records.invalidate(image.image)
-                # By digest, so that a tag which moves meanwhile cannot mix two images.
-                await self._crane.copy(source.at(digest), target)
-                await self._verify(target, digest)
+                image.copied = await self._contents.copy(image.image, content)
         except BaseException:
             self._copy_demand.add(image, image.copy_hosts)
             raise
-        self._records.record_verified(image.image, digest)
+        if not image.image.referrers:
+            self._record(image.image, content, image.copied)
 
-    async def _verify(self, target: Reference, digest: str) -> None:
-        """Raise RegistryError if the target is not `digest` after its copy."""
-        found = await self._lookup.digest("target", target)
-        if found != digest:
-            raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
+    def _record(self, image: Image, content: Content, digest: str) -> None:
+        """Record that the target of `image` is `digest`, and what it was made from."""
+        self._records.record_verified(image, content.source)
+        if image.platforms is not None:
+            self._records.record_made(image, content.source, digest)
 
-    async def _finish_copy(self, image: IndexedImage, digest: str) -> None:
+    async def _finish_copy(self, image: IndexedImage) -> None:
         """Report the copy, and keep its slot for SLEEP_TIME, or until no other image may need a copy."""
-        self._settle(image, image.outcome(Status.COPIED, digest))
+        if not image.image.referrers:
+            self._settle(image, image.outcome(Status.COPIED, image.copied))
         await self._copy_demand.wait_until_empty(self._settings.sleep_time)
 
     # Outcomes

@@ -182,6 +182,8 @@ class _Endpoints:
         if rule := routes.deferring_rule(pushed):
             reason = f"{pushed} is left to the next full pass, because {rule.text} renames the tags that it matches"
             raise IgnoredPushError(200, reason)
+        if dropped := routes.drop_reason(pushed):
+            raise IgnoredPushError(200, f"{pushed} is dropped by {dropped}")
         raise IgnoredPushError(404, f"no rule and no row of registry.reg has the source {pushed}")
 
     async def _put(self, images: Iterable[Image], ignored: Iterable[str] = ()) -> JSONResponse:

@@ -40,6 +40,12 @@ class Routes:
         covering = (rule for rule in self._rules.get(pushed.repository, ()) if _covers(rule, pushed))
         return next((rule for rule in covering if rule.target.image_count), None)
 
+    def drop_reason(self, pushed: Reference) -> str | None:
+        """Return why the filter of a rule drops the push; None if there is no such rule."""
+        rules = self._rules.get(pushed.repository, ())
+        with_options = (rule for rule in rules if rule.source.filter and not rule.source.filter.is_pattern)
+        return next((reason for rule in with_options if (reason := _drop_reason(rule, pushed.tag or ""))), None)
+
     def _is_taken(self, image: Image) -> bool:
         """Return whether a rule has the target of `image` with another source."""
         other = self._image_of_target.get(image.target, image)
@@ -54,10 +60,15 @@ def _images(rule: Rule, pushed: Reference) -> Iterable[Image]:
     """Return the images of `rule` for the push. A rule with a digest has none, because a push does not move a digest."""
     if not rule.needs_listing:
         return [image for image in rule.images() if image.source == pushed]
-    return rule.images([pushed.tag or ""]) if _covers(rule, pushed) and not rule.target.image_count else []
+    return rule.pair([pushed]) if _covers(rule, pushed) and not rule.target.image_count else []
 
 
 def _covers(rule: Rule, pushed: Reference) -> bool:
     """Return whether `rule`, whose tags are listed, would find the tag in a full pass."""
     tag = pushed.tag or ""
-    return rule.needs_listing and not tag.startswith(DIGEST_TAG) and bool(rule.sources([tag]))
+    return rule.needs_listing and not tag.startswith(DIGEST_TAG) and _drop_reason(rule, tag) is None
+
+
+def _drop_reason(rule: Rule, tag: str) -> str | None:
+    """Return why the filter of `rule` drops a tag. `newest` is left to the full pass, which knows all tags."""
+    return rule.source.filter.drop_reason(tag) if rule.source.filter else None

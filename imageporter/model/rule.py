@@ -7,37 +7,37 @@ No tag means `latest` in the list format, as in docker, and every tag in the map
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from loguru import logger
 
-from imageporter.model import reference
+from imageporter.model import reference, target_name
 from imageporter.model.image import Image
+from imageporter.model.platforms import Platforms
 from imageporter.model.reference import Reference
+from imageporter.model.tag_filter import Pattern, Selection, TagFilter
 
 # RE2's errors for look-ahead, look-behind, and back-references by number or name.
 _UNSUPPORTED = re.compile(r"invalid perl operator: (\(\?.*)|invalid escape sequence: (\\[1-9k].*)")
 
 
-class Pattern(Protocol):
-    """A compiled regular expression (RE2), which is searched in a tag."""
-
-    def search(self, text: str, /) -> object: ...
-
-
 @dataclass(frozen=True, slots=True)
 class TagSelector:
-    """One side of a rule. At most one of `tags`, `pattern` and `digest` is not None; none of them means every tag."""
+    """One side of a rule: at most one of the others is not None. None of them means every tag."""
 
     repository: Reference
     tags: tuple[str, ...] | None = None
-    pattern: Pattern | None = None
     digest: str | None = None
+    filter: TagFilter | None = None
+    template: str | None = None  # of a target: what `{tag}` of the source completes
 
     @property
     def image_count(self) -> int | None:
         """How many images it names; None if that depends on the repository's tags."""
         return len(self.tags) if self.tags else 1 if self.digest else None
+
+    def select(self, listed: Sequence[str]) -> Selection:
+        """Return which of the tags `listed` in the repository it takes."""
+        return self.filter.select(listed) if self.filter else Selection(tuple(listed))
 
     def references(self) -> Iterator[Reference]:
         """Yield the references that it names itself, without those that only the registry knows."""
@@ -56,6 +56,8 @@ class Rule:
     text: str
     source: TagSelector
     target: TagSelector
+    platforms: Platforms | None = None
+    referrers: bool = False
 
     @property
     def as_image(self) -> Image:
@@ -67,27 +69,32 @@ class Rule:
         """Whether its images are only known once the source repository's tags are listed."""
         return self.source.image_count is None
 
-    def sources(self, listed: Iterable[str] = ()) -> list[Reference]:
+    def sources(self, listed: Sequence[str] = ()) -> list[Reference]:
         """Return the references on its left side, given the tags `listed` in its source repository."""
         if not self.needs_listing:
             return list(self.source.references())
-        repository, pattern = self.source.repository, self.source.pattern
-        wanted = (tag for tag in listed if pattern is None or pattern.search(tag))
-        return [Reference(repository.host, repository.path, tag) for tag in wanted]
+        repository = self.source.repository
+        return [Reference(repository.host, repository.path, tag) for tag in self.source.select(listed).tags]
 
-    def images(self, listed: Iterable[str] = ()) -> tuple[Image, ...]:
+    def images(self, listed: Sequence[str] = ()) -> tuple[Image, ...]:
         """Return its images, given the tags `listed` in its source repository. Raises ValueError like `pair`."""
         return self.pair(self.sources(listed))
 
     def pair(self, sources: Sequence[Reference]) -> tuple[Image, ...]:
-        """Return the images of `sources`. Raises ValueError if the target names a different number of references."""
+        """Return the images of `sources`.
+
+        Raises ValueError if the target names a different number of references, or if no registry can have its name.
+        """
         targets = list(self.target.references())
-        if not targets:
+        if self.target.template is not None:
+            targets = [target_name.with_tag(self.target.template, one) for one in sources]
+        elif not targets:
             repository = self.target.repository
             targets = [Reference(repository.host, repository.path, one.tag, one.digest) for one in sources]
         if len(sources) != len(targets):
             raise ValueError(unequal_sides(self.text, len(sources), len(targets)))
-        return tuple(Image(self.location, source, target) for source, target in zip(sources, targets, strict=True))
+        pairs = zip(sources, targets, strict=True)
+        return tuple(Image(self.location, source, target, self.platforms, self.referrers) for source, target in pairs)
 
 
 def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
@@ -100,7 +107,8 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
     if slash and "//" not in text[: len(plain) + 3]:
         if not pattern.endswith("/") or pattern == "/":
             raise ValueError(f"{given!r} has a pattern that does not end in '/'; write repository:/pattern/")
-        return TagSelector(_parse_repository(plain), pattern=compile_pattern(pattern.removesuffix("/"), given))
+        match = TagFilter(match=compile_pattern(pattern.removesuffix("/"), given))
+        return TagSelector(_parse_repository(plain), filter=match)
     first, *others = text.split(",")
     parsed = reference.parse(first)
     repository = Reference(parsed.host, parsed.path)
@@ -112,6 +120,17 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
         raise ValueError(f"{given!r} has a comma, but no tag before it; write repository:tag,tag")
     tags = [parsed.tag or default_tag, *(reference.parse_tag(tag, text) for tag in others)]
     return TagSelector(repository, tags=tuple(tag for tag in tags if tag) or None)
+
+
+def parse_target(text: str, source: TagSelector, flatten: str | None, default_tag: str | None = None) -> TagSelector:
+    """Parse the target of a rule with the given `source`, from which its name may be made; see `parse_selector`."""
+    completed = target_name.complete_target(text, source.repository, flatten)
+    if target_name.TAG not in completed:
+        return parse_selector(completed, default_tag)
+    if source.digest:
+        raise ValueError(f"{reference.shown(text)!r} has {{tag}}, but the source is a digest; name a tag")
+    sample = reference.parse(completed.replace(target_name.TAG, target_name.SAMPLE_TAG))
+    return TagSelector(Reference(sample.host, sample.path), template=completed)
 
 
 def compile_pattern(pattern: str, text: str) -> Pattern:
@@ -153,7 +172,7 @@ def unequal_sides(text: str, sources: int, targets: int) -> str:
 
 
 def expand(
-    rules: Iterable[Rule], list_tags: Callable[[Rule], Iterable[str] | None], refuse: Callable[[Image, str], None]
+    rules: Iterable[Rule], list_tags: Callable[[Rule], Sequence[str] | None], refuse: Callable[[Image, str], None]
 ) -> Iterator[Image]:
     """Yield the images of all `rules`, in their order, each target once.
 
@@ -167,8 +186,8 @@ def expand(
         if listed is None:
             continue
         sources = rule.sources(listed)
-        if rule.needs_listing and not sources:
-            logger.warning("{}: {} matches no tag", rule.location, rule.text)
+        if rule.needs_listing:
+            _check_count(rule, len(sources), refuse)
         try:
             images = rule.pair(sources)
         except ValueError as error:
@@ -178,5 +197,14 @@ def expand(
             earlier = first.setdefault(image.target, image)
             if earlier is image:
                 yield image
-            elif earlier.source != image.source:
+            elif earlier.origin != image.origin:
                 refuse(image, f"is the target of {earlier.location} already, and of {image.location}; keep one")
+
+
+def _check_count(rule: Rule, count: int, refuse: Callable[[Image, str], None]) -> None:
+    """Warn of a rule that takes no tag, and refuse one that takes fewer than its minimum."""
+    minimum = rule.source.filter.minimum if rule.source.filter else 0
+    if count < minimum:
+        refuse(rule.as_image, f"takes {count} tags, and `min` is {minimum}; sync.py --explain shows what drops the others")
+    elif not count:
+        logger.warning("{}: {} matches no tag", rule.location, rule.text)

@@ -7,7 +7,6 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +14,11 @@ import pycurl
 from loguru import logger
 
 from imageporter.model.account import Accounts
-from imageporter.model.reference import DEFAULT_TAG, Reference, is_digest
+from imageporter.model.reference import DEFAULT_TAG, Reference
 from imageporter.registry.authenticator import Authenticator, Response, TooManyRequestsError
 from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.registry.proxies import proxy_for
+from imageporter.registry.responses import accepted_digest, parse_headers, retry_after
 
 # crane's, in its order: both must be given the same manifest.
 ACCEPT = (
@@ -32,8 +32,6 @@ ACCEPT = (
 )
 USER_AGENT = "User-Agent: imageporter"
 OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
-LONGEST_RETRY_AFTER = 300.0  # seconds
-HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"  # RFC 9110's IMF-fixdate
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
 MAX_RETIRED = 8
 CLOSE_SECONDS = 1.0
@@ -80,42 +78,44 @@ class Client:
         if response is None:
             return None
         if response.status == TOO_MANY_REQUESTS or (response.status == NOT_FOUND and subject == "target"):
-            retry_after = _retry_after(response)
-            raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after)
-        return _digest(response, image.digest) if response.status == OK else None
+            seconds_to_wait = retry_after(response)
+            raise RegistryError.from_response(subject, response.request, image.host, response.status, seconds_to_wait)
+        return accepted_digest(response, image.digest) if response.status == OK else None
+
+    async def get(self, subject: str, image: Reference, path: str, seconds: float) -> Response | None:
+        """Return the response to the GET request for `path` below the repository of `image`; None if there is nothing (404).
+
+        Raises RegistryError if there was any other response, or no complete one within `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._request("GET", image, path, seconds)
+        except TimeoutError:
+            detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
+            raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
+        except TooManyRequestsError as error:
+            response = error.response
+        if response is None:
+            detail = f"GET {image.repository}: {path}: there was no clear response"
+            raise RegistryError(subject, ErrorKind.OTHER, detail, image.host)
+        if response.status not in {OK, NOT_FOUND}:
+            raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after(response))
+        return response if response.status == OK else None
 
     async def _head(self, image: Reference, seconds: float) -> Response | None:
-        """Return the response to the HEAD request for a manifest. A cached token that is refused is renewed once."""
+        """Return the response to the HEAD request for a manifest."""
+        return await self._request("HEAD", image, f"manifests/{image.digest or image.tag or DEFAULT_TAG}", seconds)
+
+    async def _request(self, method: str, image: Reference, path: str, seconds: float) -> Response | None:
+        """Return the response to a request below a repository. A cached token that is refused is renewed once."""
         while access := await self._authenticator.access(image, seconds):
-            url = f"{access.url}/v2/{image.path}/manifests/{image.digest or image.tag or DEFAULT_TAG}"
+            url = f"{access.url}/v2/{image.path}/{path}"
             headers = [ACCEPT, *access.headers]
-            response = await self._transport.send("HEAD", url, headers, insecure=access.insecure)
+            response = await self._transport.send(method, url, headers, insecure=access.insecure)
             if response is None or response.status != UNAUTHORIZED or not access.token or not access.is_cached:
                 return response
             self._authenticator.discard(image, access.token)
         return None
-
-
-def _digest(response: Response, expected: str | None) -> str | None:
-    """Return the digest in a response, if crane would accept it: it wants all three headers."""
-    digest = response.header("docker-content-digest") or ""
-    if not is_digest(digest) or digest != (expected or digest):
-        return None
-    return digest if response.header("content-type") and response.header("content-length") else None
-
-
-def _retry_after(response: Response) -> float | None:
-    """Return the `Retry-After` of a response in seconds, which may be a date; None if there is none."""
-    text = response.header("retry-after") or ""
-    try:
-        seconds = float(text) if text.isdecimal() else _seconds_until(text)
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _seconds_until(date: str) -> float:
-    return (datetime.strptime(date, HTTP_DATE).replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
 
 
 class _Transport:
@@ -248,7 +248,7 @@ class _Connections:
         version = handle.getinfo(pycurl.INFO_HTTP_VERSION)
         self._idle.append(handle)
         logger.debug("+ {} -> {}", request, status)
-        return Response(request, status, _parse_headers(header_lines), b"".join(body)), version
+        return Response(request, status, parse_headers(header_lines), b"".join(body)), version
 
     def _new_handle(self) -> Any:
         """Return a handle with the options that are the same for every request."""
@@ -278,15 +278,3 @@ class _Connections:
         with suppress(RuntimeError):  # no more threads are allowed; the process ends soon
             closing.start()
             closing.join(CLOSE_SECONDS)
-
-
-def _parse_headers(lines: list[bytes]) -> dict[str, list[str]]:
-    """Return the headers of a response, without those of a proxy's response and of informational responses before it."""
-    headers: dict[str, list[str]] = {}
-    for line in lines:
-        if line.startswith(b"HTTP/"):
-            headers.clear()
-        else:
-            name, _, value = line.decode("latin-1").partition(":")
-            headers.setdefault(name.lower(), []).append(value.strip())
-    return headers

@@ -10,9 +10,9 @@ import shlex
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from loguru import logger
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
-from imageporter.registry.crane_process import Call, Limit, Output, Tail, bound, end
+from imageporter.registry.crane_process import Call, Limit, Output, Tail, TimeLimits, bound, end
 from imageporter.registry.credentials import PLACEHOLDER, CraneCredentials, registry_of
 from imageporter.registry.errors import (
     INSECURE,
@@ -38,12 +38,8 @@ from imageporter.system.plain_log import to_plain_line
 from imageporter.system.processes import kill_with_parent
 
 CORRUPT = "error verifying sha256 checksum"
-GO_ARENA = 80 << 20  # bytes of address space that a program in Go maps, and does not use
 DIGEST_TAG = "sha256-"  # of signatures and other images about an image
 PAGES = frozenset({100, 1000})  # how many tags registries put into a page
-LOOKUP_MEMORY = 100 << 20
-LISTING_MEMORY = 500 << 20  # a page of a million tags
-COPY_MEMORY = 150 << 20
 LONGEST_OUTPUT = 32 << 20  # characters: a million tags of 30 letters
 LONGEST_STDERR = 1 << 20
 PIPE_SIZE = 1 << 16  # bytes, which arrive at once
@@ -52,15 +48,6 @@ FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 # Go's HTTP/2 puts all layers on one connection, of which Go's servers accept 1 MiB per round trip: at 30 ms a big image
 # takes four times as long as over HTTP/1.1. In GODEBUG the last setting counts, so the user's own wins.
 HTTP_1 = "http2client=0"
-
-
-@dataclass(frozen=True)
-class TimeLimits:
-    """Seconds after which crane is killed: a copy, any other call, and a copy that transfers nothing."""
-
-    copy: float
-    probe: float
-    stall: float
 
 
 class Crane:
@@ -81,12 +68,7 @@ class Crane:
     ) -> None:
         self._private = private
         self._accounts = accounts
-        # Look-ups, logins and copies of any size need 15 MB. A registry may send a manifest of 100 MiB, which crane reads.
-        self._probe_limit = Limit(limits.probe, f"{limits.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
-        self._listing_limit = replace(self._probe_limit, memory=GO_ARENA + LISTING_MEMORY)
-        self._copy_limit = Limit(
-            limits.copy, f"{limits.copy:g} seconds (COPY_TIMEOUT)", limits.stall, memory=GO_ARENA + COPY_MEMORY
-        )
+        self._probe_limit, self._listing_limit, self._copy_limit = limits.of_calls()
         self._credentials = CraneCredentials(private, accounts)
         self._masker = SecretMasker()
         self._rejected: dict[tuple[str, bool], RegistryError] = {}  # (host, insecure): a thousand images need one crane
@@ -130,6 +112,17 @@ class Crane:
 
     async def list_tags(self, repository: Reference) -> tuple[str, ...]:
         """Return the tags of `repository`, without the tags that are digests of other images (`crane ls`)."""
+        listed = [tag for tag in await self._list(repository) if not tag.startswith(DIGEST_TAG)]
+        tags = tuple(tag for tag in listed if is_tag(tag))
+        if len(tags) < len(listed):
+            logger.warning("{} lists {} invalid tags; they are ignored", repository, len(listed) - len(tags))
+        return tags
+
+    async def list_digest_tags(self, repository: Reference) -> frozenset[str]:
+        """Return the tags of `repository` that are digests of other images (`crane ls`)."""
+        return frozenset(tag for tag in await self._list(repository) if tag.startswith(DIGEST_TAG))
+
+    async def _list(self, repository: Reference) -> list[str]:
         output = await self._run_for("source", repository, ("ls", repository.repository), self._listing_limit)
         listed = output.splitlines(keepends=True)
         if not listed or not listed[-1].endswith("\n"):  # nothing, or half a line: never take that for success
@@ -138,11 +131,7 @@ class Crane:
         if len(listed) in PAGES:
             message = "{} lists exactly {} tags: if it has more, its registry cuts the list without a link to the next page"
             logger.warning(message, repository, len(listed))
-        listed = [tag for line in listed if not (tag := line.rstrip("\n")).startswith(DIGEST_TAG)]
-        tags = tuple(tag for tag in listed if is_tag(tag))
-        if len(tags) < len(listed):
-            logger.warning("{} lists {} invalid tags; they are ignored", repository, len(listed) - len(tags))
-        return tags
+        return [line.rstrip("\n") for line in listed]
 
     async def digest(self, subject: str, image: Reference, seconds: float | None = None) -> str:
         """Return the digest (`sha256:...`) of the manifest or index that `image` names (`crane digest`).
@@ -156,13 +145,32 @@ class Crane:
             raise RegistryError(subject, ErrorKind.OTHER, detail)
         return digest
 
+    async def manifest(self, subject: str, image: Reference) -> str:
+        """Return the manifest or index that `image` names, as JSON (`crane manifest`)."""
+        return await self._run_for(subject, image, ("manifest", str(image)), self._probe_limit)
+
+    async def config(self, subject: str, image: Reference) -> str:
+        """Return the configuration of one image, as JSON (`crane config`)."""
+        return await self._run_for(subject, image, ("config", str(image)), self._probe_limit)
+
+    async def filter_index(self, source: Reference, target: Reference, platforms: Sequence[str]) -> None:
+        """Copy the images of `platforms` in an index, and an index of them (`crane index filter`)."""
+        if self._accounts.is_insecure(source) != self._accounts.is_insecure(target):
+            detail = "an index cannot be filtered between a registry with and one without `insecure`; leave out `platforms`"
+            raise RegistryError("copy", ErrorKind.DENIED, detail)
+        flags = tuple(f"--platform={platform}" for platform in platforms)
+        await self._run_copy(("index", "filter", str(source), *flags, f"--tag={target}"), source, target)
+
     async def copy(self, source: Reference, target: Reference) -> None:
         """Copy an image, or an index with all its children, and keep the digest (`crane copy`)."""
-        insecure = {self._accounts.is_insecure(image) for image in (source, target)}
-        if len(insecure) > 1:
+        if self._accounts.is_insecure(source) == self._accounts.is_insecure(target):
+            await self._run_copy(("copy", str(source), str(target)), source, target)
+        else:
             await self._copy_through_directory(source, target)
-            return
-        command = (*_insecure_flag(insecure.pop()), "copy", str(source), str(target))
+
+    async def _run_copy(self, command: tuple[str, ...], source: Reference, target: Reference) -> None:
+        """Run a `command` that copies; an error names the registry at fault, if crane says so."""
+        command = (*_insecure_flag(self._accounts.is_insecure(target)), *command)
         try:
             await self._run("copy", command, self._credentials.directory(source, target), self._copy_limit)
         except RegistryError as error:

@@ -6,13 +6,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imageporter.system.processes import bytes_transferred, signal_group
 
 KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL
 STALL_CHECKS = 8  # per STALL_TIMEOUT
+GO_ARENA = 80 << 20  # bytes of address space that a program in Go maps, and does not use
+LOOKUP_MEMORY = 100 << 20
+LISTING_MEMORY = 500 << 20  # a page of a million tags
+COPY_MEMORY = 150 << 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,24 @@ class Limit:
     text: str
     stall: float | None = None
     memory: int | None = None
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds after which crane is killed: a copy, any other call, and a copy that transfers nothing."""
+
+    copy: float
+    probe: float
+    stall: float
+
+    def of_calls(self) -> tuple[Limit, Limit, Limit]:
+        """Return the limits of a look-up or login, of a list of tags, and of a copy, with those of their memory.
+
+        All of them need 15 MB, whatever the size of the image. A registry may send a manifest of 100 MiB, which crane reads.
+        """
+        probe = Limit(self.probe, f"{self.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
+        copy = Limit(self.copy, f"{self.copy:g} seconds (COPY_TIMEOUT)", self.stall, GO_ARENA + COPY_MEMORY)
+        return probe, replace(probe, memory=GO_ARENA + LISTING_MEMORY), copy
 
 
 class Call:

@@ -21,13 +21,13 @@ DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 @dataclass(frozen=True)
 class Database:
-    """A kind of SQLite file: its name in DATA_DIR, the statement that creates its table, and its `PRAGMA synchronous`.
+    """A kind of SQLite file: its name in DATA_DIR, the statements that create its tables, and its `PRAGMA synchronous`.
 
     `level` is the level of the log line if a file is moved aside.
     """
 
     file: str
-    table: str
+    tables: tuple[str, ...]
     synchronous: str
     level: str = "WARNING"
 
@@ -56,7 +56,8 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(self.table)
+            for statement in self.tables:
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")

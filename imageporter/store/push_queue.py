@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from imageporter.model.image import Image
+from imageporter.model.image import Image, split_origin
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.rule import Rule, parse_selector
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS, Database, is_damage
@@ -30,7 +30,7 @@ MAX_REOPENS = 3
 TABLE = """
 CREATE TABLE IF NOT EXISTS waiting (
   target   TEXT PRIMARY KEY,
-  source   TEXT NOT NULL,
+  source   TEXT NOT NULL,     -- and the platforms, if there are any (Image.origin)
   push     INTEGER NOT NULL,  -- the push that queued it: a later push must not be settled by an earlier copy
   since    REAL NOT NULL,     -- seconds since 1970
   failing  REAL,              -- when it first failed, seconds since 1970
@@ -53,7 +53,7 @@ UPDATE_FAILED = """
 UPDATE waiting SET attempts = attempts + 1, failing = coalesce(failing, ?), error = ?
 WHERE target = ? AND source = ? AND push = ? RETURNING failing, attempts
 """
-DATABASE = Database(FILE, TABLE, synchronous="FULL", level="ERROR")
+DATABASE = Database(FILE, (TABLE,), synchronous="FULL", level="ERROR")
 
 _UNFINISHED = frozenset({Status.INTERRUPTED, Status.WOULD_COPY})
 
@@ -99,9 +99,9 @@ class PushQueue:
             if new and _scalar(connection, COUNT) + new > limit:
                 raise QueueFullError(f"the queue is full: it holds {limit} images at most")
             now = time.time()
-            rows = [(target, str(image.source), time.time_ns(), now) for target, image in wanted.items()]
+            rows = [(target, image.origin, time.time_ns(), now) for target, image in wanted.items()]
             connection.executemany(UPSERT, rows)
-            already = {target for target, image in wanted.items() if sources[target] == str(image.source)}
+            already = {target for target, image in wanted.items() if sources[target] == image.origin}
             return PutResult(
                 tuple(image for target, image in wanted.items() if target not in already),
                 tuple(image for target, image in wanted.items() if target in already),
@@ -133,7 +133,7 @@ class PushQueue:
         An image that was pushed again after `take` stays. Does not raise: an image that cannot be removed is only checked
         once more.
         """
-        pair = (str(outcome.image.source), str(outcome.image.target))
+        pair = (outcome.image.origin, str(outcome.image.target))
         push = self._taken.get(pair)
         if push is None or self._read_only or outcome.status in _UNFINISHED:
             return
@@ -261,5 +261,7 @@ def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error:
         logger.error(message, row[1], key[1], key[0], error)
 
 
-def _rule(source: str, target: str) -> Rule:
-    return Rule(LOCATION, f"{source!r} -> {target!r}", parse_selector(source), parse_selector(target))
+def _rule(origin: str, target: str) -> Rule:
+    source, platforms, referrers = split_origin(origin)
+    text = f"{source!r} -> {target!r}"
+    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers)

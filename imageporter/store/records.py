@@ -1,4 +1,4 @@
-"""Records of verified targets (SQLite), for TRUST_RECORDS.
+"""Records of targets (SQLite): when they were verified, for TRUST_RECORDS, and what their platforms became.
 
 Records only save requests. Without them a pass checks every target and ends the same.
 """
@@ -29,11 +29,22 @@ CREATE TABLE IF NOT EXISTS synced (
   at     REAL NOT NULL  -- seconds since 1970
 ) WITHOUT ROWID
 """
+# What a target with platforms has become: crane makes an index of its own, with another digest than the source's.
+MADE_TABLE = """
+CREATE TABLE IF NOT EXISTS made (
+  target TEXT PRIMARY KEY,
+  origin TEXT NOT NULL,
+  source TEXT NOT NULL,  -- digest
+  digest TEXT NOT NULL
+) WITHOUT ROWID
+"""
+INSERT_MADE = "INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)"
+SELECT_MADE = "SELECT digest FROM made WHERE target = ? AND origin = ? AND source = ? AND typeof(digest) = 'text'"
 INSERT = "INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?)"
 DELETE = "DELETE FROM synced WHERE target = ?"
 SELECT = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ? AND typeof(at) = 'real'"
 # In WAL mode a power failure may lose the last records, but does not damage the file.
-DATABASE = Database(FILE, TABLE, synchronous="NORMAL")
+DATABASE = Database(FILE, (TABLE, MADE_TABLE), synchronous="NORMAL")
 
 Row = tuple[str, str, str, float]
 
@@ -55,7 +66,7 @@ class Records:
         if not self._pending:
             self._pending_since = now
         target = str(image.target)
-        self._pending[target] = (target, str(image.source), digest, now)
+        self._pending[target] = (target, image.origin, digest, now)
         if len(self._pending) >= MAX_PENDING or abs(now - self._pending_since) > MAX_PENDING_SECONDS:
             self.flush()
 
@@ -69,12 +80,23 @@ class Records:
         """Return whether the target of `image` was verified to be its source, `digest`, within the last `seconds`."""
         if not seconds:
             return False
-        key = (str(image.target), str(image.source), digest)
+        key = (str(image.target), image.origin, digest)
         if pending := self._pending.get(key[0]):
             return pending[:3] == key
         row = self._execute(lambda connection: connection.execute(SELECT, key).fetchone())
         # A record from the future was written before the clock was set back, so its age is unknown.
         return row is not None and 0 <= time.time() - row[0] <= seconds
+
+    def record_made(self, image: Image, source_digest: str, digest: str) -> None:
+        """Record that the target of `image` became `digest` when it was made from `source_digest`."""
+        row = (str(image.target), image.origin, source_digest, digest)
+        self._execute(lambda connection: connection.execute(INSERT_MADE, row))
+
+    def made_digest(self, image: Image, source_digest: str) -> str | None:
+        """Return what the target of `image` became when it was last made from `source_digest`; None if that is unknown."""
+        key = (str(image.target), image.origin, source_digest)
+        row = self._execute(lambda connection: connection.execute(SELECT_MADE, key).fetchone())
+        return row[0] if row else None
 
     def flush(self) -> None:
         """Commit the pending records, in one transaction."""

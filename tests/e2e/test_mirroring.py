@@ -164,8 +164,8 @@ def test_mistakes_in_a_combined_file(user: User) -> None:
     run = user.run("sync.py")
     assert run.code == 2
     assert run.lines == [
-        "ERROR config.yaml: sync.routineNum: Input should be greater than or equal to 1",
-        "ERROR config.yaml: holds a key that is not known; the keys are auth, images and sync",
+        "ERROR config.yaml: sync.routineNum: must be at least 1",
+        "ERROR config.yaml: holds a key that is not known; the keys are auth, images, defaults and sync",
     ]
     user.write("config.yaml", "auth: {quay.io: {username: a}}\nimages: {'a:1,2': 'b:1', c: 4}\n")
     assert user.run("sync.py", "--images", "x.json", "-c", "config.yaml").lines == [
@@ -173,7 +173,7 @@ def test_mistakes_in_a_combined_file(user: User) -> None:
         'ERROR config.yaml: auth["quay.io"].password: is missing; add it',
         "ERROR config.yaml: images[\"a:1,2\"]: 'a:1,2' -> 'b:1' has 2 on the left and 1 on the right; "
         "write as many tags, or none, on the right",
-        "ERROR config.yaml: images.c: must be a reference, or a list of references, found a number",
+        "ERROR config.yaml: images.c: must be a reference, a list of references, or an object with a target, found a number",
     ]
 
 
@@ -187,7 +187,7 @@ def test_image_syncers_own_file_gives_what_neither_flag_nor_environment_does(use
     for flags in ((), ("-c", "configs/sync.yaml")):
         run = user.run("sync.py", *flags)
         assert run.code == 2
-        words = "sync.routineNum: Input should be less than or equal to 256"
+        words = "sync.routineNum: must be at most 256"
         assert f"ERROR configs/sync.yaml: {words}" in run.lines
     user.write("configs/sync.yaml", "sync: {routineNum: 1, retryCount: 2}\n")
     user.images((f"127.0.0.1:{free_port()}/app", "localhost:1/app"))
@@ -212,7 +212,7 @@ def test_slips_in_a_combined_file_are_not_taken_for_the_hooks(user: User) -> Non
     assert run.code == 2
     assert run.lines == [
         "ERROR cfg.yaml: images: is missing; add it",
-        "ERROR cfg.yaml: holds a key that is not known; the keys are auth, images and sync",
+        "ERROR cfg.yaml: holds a key that is not known; the keys are auth, images, defaults and sync",
     ]
     user.write("cfg.yaml", "auth: false\nimages: {}\n")
     assert user.run("sync.py", "-c", "cfg.yaml").lines == ["ERROR cfg.yaml: auth: must be a list, found a boolean"]

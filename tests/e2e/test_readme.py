@@ -116,6 +116,8 @@ def test_the_example_maps_are_read_without_a_mistake(readme: str, tmp_path: Path
     assert len(load_images(tmp_path / "images.yaml", problems)) == 6
     environ = {"HUB_TOKEN": "a", "MIRROR_PASSWORD": "b"}
     assert len(list(load_accounts(tmp_path / "auth.yaml", problems, environ))) == 3
+    (tmp_path / "images.yaml").write_text("\n".join(marked(readme, "options")))
+    assert len(load_images(tmp_path / "images.yaml", problems)) == 2
     assert not problems
 
 

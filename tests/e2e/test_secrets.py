@@ -161,7 +161,8 @@ def test_a_key_that_no_terminal_can_show(user: User) -> None:
     run = user.run("sync.py", LOG_FORMAT="json")
     assert run.code == 2
     (message,) = [row["message"] for row in run.rows if row["level"] == "ERROR"]
-    assert message == 'images.json: [0]["x [31m FAKE"]: is not a known key; the keys are source and target'
+    keys = "source, target, tags, platforms, referrers and flatten"
+    assert message == f'images.json: [0]["x [31m FAKE"]: is not a known key; the keys are {keys}'
 
 
 def test_a_valid_file_that_yaml_warns_of_is_read_in_silence(user: User) -> None:

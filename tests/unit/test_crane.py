@@ -14,7 +14,8 @@ from support import alive, wait_for
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, parse
-from imageporter.registry.crane import Crane, TimeLimits
+from imageporter.registry.crane import Crane
+from imageporter.registry.crane_process import TimeLimits
 from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.system.errors import UserError
 

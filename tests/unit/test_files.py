@@ -76,7 +76,8 @@ def problems_in(name: str, content: str | bytes) -> list[str]:
                 "images.json: [0].source: must be a string, found a number; put it in quotes",
                 "images.json: [0].target: must be a reference, or a list of references, found a number",
                 "images.json: [1].source: is missing; add it",
-                "images.json: [1].src: is not a known key; the keys are source and target",
+                "images.json: [1].src: is not a known key; "
+                "the keys are source, target, tags, platforms, referrers and flatten",
             ],
         ),
         (

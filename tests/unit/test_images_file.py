@@ -46,7 +46,7 @@ def validate(data: Any) -> tuple[tuple[Rule, ...], list[str]]:
         ({"a:1, 2": "c"}, ["'a:1, 2' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"]),
         ({f"a@{SHA},b": "c"}, [f"'a@{SHA},b' has more than one digest; write one rule for each"]),
         ({"a": []}, ["is empty; add at least one"]),
-        ({"a": 3}, ["must be a reference, or a list of references, found a number"]),
+        ({"a": 3}, ["must be a reference, a list of references, or an object with a target, found a number"]),
         ({"https://a": "b"}, ["'https://a' begins with a scheme; write host/repository:tag, without it"]),
     ],
 )

@@ -62,6 +62,8 @@ def test_the_defaults_of_the_contract() -> None:
         "alive_file": None,
         "queue_only": False,
         "scheduled": False,
+        "explain": None,
+        "image_arguments": (),
         "given": frozenset(),
     }
 

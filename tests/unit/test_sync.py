@@ -9,7 +9,7 @@ import pytest
 from imageporter.config.files import Location
 from imageporter.config.images_file import validate_images
 from imageporter.config.settings import Settings
-from imageporter.engine.sync import SyncPass
+from imageporter.engine.sync import Registries, SyncPass
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.registry.crane import Crane
@@ -49,9 +49,8 @@ def test_a_bug_fails_its_image_alone(capsys: pytest.CaptureFixture[str], width: 
     broken = cast("Any", Broken())
 
     async def run() -> list[Outcome]:
-        one = SyncPass(
-            cast("DigestLookup", broken), cast("Crane", broken), Records(None), settings, Shutdown(), reported.append
-        )
+        registries = Registries(cast("DigestLookup", broken), cast("Crane", broken))
+        one = SyncPass(registries, Records(None), settings, Shutdown(), reported.append)
         return await one.run(rules)
 
     outcomes = asyncio.run(run())

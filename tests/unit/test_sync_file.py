@@ -53,7 +53,7 @@ def test_every_problem_of_the_file() -> None:
         "write it in small letters, like library or team/app",
         "configs/sync.yaml: registry.reg[0].destinationName: is missing; add it",
         "configs/sync.yaml: registry.reg[1]: must be an object, found a string",
-        "configs/sync.yaml: sync.interval: Input should be greater than or equal to 1",
+        "configs/sync.yaml: sync.interval: must be at least 1",
     ]
 
 

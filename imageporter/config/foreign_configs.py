@@ -1,0 +1,226 @@
+"""Rows of the configuration files of regsync, skopeo sync, dregsy and image-syncer.
+
+Each has its own filters of tags; those that mean something else here are reported, not converted.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from imageporter.config.files import Location
+from imageporter.config.foreign_files import BY_HAND, ROOT, Entries, Entry, TargetMissingError, find_variable
+from imageporter.model import reference, target_name
+from imageporter.model.rule import parse_selector
+
+ACCOUNTS = "accounts and certificates are not converted; write the account into the accounts file"
+INSECURE = "is not converted; write `insecure: true` into the accounts file"
+# Keys of regsync that choose no images: when and how fast it copies.
+_REGSYNC_TIMING = frozenset(
+    {"interval", "schedule", "ratelimit", "parallel", "fastCopy", "forceRecursive", "includeExternal", "mediaTypes"}
+    | {"skipDockerConfig", "userAgent", "cacheCount", "cacheTime"}
+)
+_REGSYNC_ROW = frozenset({"source", "target", "type", "tags", "platform", "platforms"})
+_DREGSY_FILTER = re.compile(r"\s*(\w+):\s*(.*?)\s*", re.DOTALL)
+
+
+def is_regsync(data: Mapping[Any, Any]) -> bool:
+    return isinstance(data.get("sync"), list)
+
+
+def from_regsync(data: Mapping[Any, Any]) -> Entries:
+    if data.get("creds"):
+        yield Entry("creds", reason=ACCOUNTS)
+    yield from _not_converted(data.get("defaults"), ROOT["defaults"], _REGSYNC_TIMING)
+    for index, entry in enumerate(data["sync"]):
+        here = ROOT["sync"][index]
+        kind, source, target = (_text(entry, key) for key in ("type", "source", "target"))
+        if reason := find_variable(source) or find_variable(target):
+            yield Entry(here.inside, reason=reason)
+        elif kind not in {"image", "repository"}:
+            what = "a whole registry" if kind == "registry" else "neither an image nor a repository"
+            yield Entry(here["type"].inside, reason=f"is {what}; write a row for each of its repositories by hand")
+        else:
+            row: dict[str, Any] = {"source": source, "target": target}
+            tags = _mapping(entry.get("tags"))
+            if kind == "repository" and (set(tags) - {"allow", "deny"} or entry.get("tagSets")):
+                yield Entry(here["tags"].inside, reason="has more than allow and deny; write the row by hand")
+                continue
+            if kind == "repository":
+                row["tags"] = _regsync_tags(tags)
+            if platforms := entry.get("platforms") or entry.get("platform"):
+                row["platforms"] = platforms
+            yield Entry(here.inside, row)
+            yield from _not_converted(entry, here, _REGSYNC_TIMING | _REGSYNC_ROW)
+
+
+def _regsync_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return regsync's filter as ours. regsync puts ^ and $ around each expression, without brackets."""
+    allow, deny = ([f"^{one}$" for one in _list(tags.get(key))] for key in ("allow", "deny"))
+    chosen: dict[str, Any] = {"match": f"/{'|'.join(allow)}/"} if allow else {}
+    return chosen | ({"exclude": [f"/{one}/" for one in deny]} if deny else {})
+
+
+def _not_converted(entry: Any, at: Location, known: frozenset[str]) -> Entries:
+    for key, value in _items(entry):
+        if value and key not in known:
+            yield Entry(at[key].inside, reason="is not converted; the row is without it")
+
+
+def is_skopeo(data: Mapping[Any, Any]) -> bool:
+    hosts = [str(key) for key in data]
+    entries = [value for value in data.values() if isinstance(value, dict)]
+    has_images = any(key in entry for entry in entries for key in _SKOPEO_KINDS)
+    return has_images and all({".", ":"} & set(host) or host == "localhost" for host in hosts)
+
+
+def from_skopeo(data: Mapping[Any, Any], target: str | None) -> Entries:
+    """Yield the rows of the YAML file of `skopeo sync`, which has no targets. Raises TargetMissingError."""
+    if target is None:
+        raise TargetMissingError
+    for host, entry in _items(data):
+        at = ROOT[host]
+        for key in ("credentials", "cert-dir"):
+            if _mapping(entry).get(key):
+                yield Entry(at[key].inside, reason=ACCOUNTS)
+        if _mapping(entry).get("tls-verify") is False:
+            yield Entry(at["tls-verify"].inside, reason=INSECURE)
+        for kind, convert in _SKOPEO_KINDS.items():
+            for name, chosen in _items(_mapping(entry).get(kind)):
+                where = at[kind][name].inside
+                try:
+                    yield from (Entry(where, {"target": target} | row) for row in convert(f"{host}/{name}", chosen))
+                except ValueError as error:
+                    yield Entry(where, reason=str(error))
+
+
+def _skopeo_images(source: str, listed: Any) -> list[dict[str, Any]]:
+    tags = [str(tag) for tag in _list(listed)]
+    digests = [tag for tag in tags if reference.is_digest(tag)]
+    names = [tag for tag in tags if tag not in digests]
+    rows: list[dict[str, Any]] = [{"source": f"{source}@{digest}"} for digest in digests]
+    if names or not tags:  # an empty list means every tag
+        rows.insert(0, {"source": source, "tags": {"include": names} if names else {}})
+    return rows
+
+
+def _skopeo_pattern(source: str, pattern: Any) -> list[dict[str, Any]]:
+    return [{"source": source, "tags": {"match": f"/{pattern}/"}}]
+
+
+def _skopeo_semver(source: str, written: Any) -> list[dict[str, Any]]:
+    if difference := _range_difference(str(written)):
+        raise ValueError(difference)
+    return [{"source": source, "tags": {"semver": re.sub(r"\s*,\s*", " ", str(written))}}]
+
+
+_SKOPEO_KINDS = {
+    "images": _skopeo_images,
+    "images-by-tag-regex": _skopeo_pattern,
+    "images-by-semver": _skopeo_semver,
+}
+
+
+def _range_difference(text: str) -> str:
+    """Return why the range `text` of Masterminds/semver or blang/semver is none of npm, or means something else there."""
+    if "!" in text:
+        return f"{text!r} has '!', which ranges of npm do not have; write the row by hand"
+    if re.search(r"\d-[0-9A-Za-z]", text):
+        return f"{text!r} names a prerelease, which ranges of npm treat differently; write the row by hand"
+    return ""
+
+
+def is_dregsy(data: Mapping[Any, Any]) -> bool:
+    tasks = data.get("tasks")
+    return isinstance(tasks, list) and any(isinstance(task, dict) and "mappings" in task for task in tasks)
+
+
+def from_dregsy(data: Mapping[Any, Any]) -> Entries:
+    for index, task in enumerate(data["tasks"]):
+        at = ROOT["tasks"][index]
+        sides = {key: _mapping(_mapping(task).get(key)) for key in ("source", "target")}
+        for key, side in sides.items():
+            if side.get("auth") not in {None, "", "none"} or side.get("auth-refresh"):
+                yield Entry(at[key]["auth"].inside, reason=ACCOUNTS)
+            if side.get("skip-tls-verify") is True:
+                yield Entry(at[key]["skip-tls-verify"].inside, reason=INSECURE)
+        hosts = [_text(sides[key], "registry") for key in ("source", "target")]
+        for number, mapping in enumerate(_list(_mapping(task).get("mappings"))):
+            yield from _from_dregsy_mapping(mapping, hosts, at["mappings"][number])
+
+
+def _from_dregsy_mapping(mapping: Any, hosts: list[str], at: Location) -> Entries:
+    source = _text(mapping, "from")
+    target = _text(mapping, "to") or source
+    if "regex:" in source + target:
+        yield Entry(at.inside, reason="is a pattern of repositories; write a row for each of them by hand")
+        return
+    ranges, include = [], []
+    for index, tag in enumerate(_list(_mapping(mapping).get("tags"))):
+        here = at["tags"][index].inside
+        found = _DREGSY_FILTER.fullmatch(str(tag))
+        if not found:
+            include.append(str(tag))
+        elif found[1] == "regex" and not found[2].startswith("!"):
+            include.append(f"/{found[2]}/")
+        elif found[1] == "semver" and not _range_difference(found[2]):
+            ranges.append(found[2])
+            reason = f"{found[2]!r} takes prereleases as well there (1.2.3-rc1), but not here; add them to `include`"
+            yield Entry(here, reason=reason)
+        else:
+            yield Entry(here, reason=_range_difference(found[2]) or f"{str(tag)!r} has no counterpart; write it by hand")
+            return
+    tags: dict[str, Any] = {"semver": " || ".join(ranges)} if ranges else {}
+    row = {"source": f"{hosts[0]}/{source.strip('/')}", "target": f"{hosts[1]}/{target.strip('/')}"}
+    platform = _text(mapping, "platform")
+    platforms = {"platforms": platform} if platform not in {"", "all"} else {}
+    yield Entry(at.inside, row | {"tags": tags | ({"include": include} if include else {})} | platforms)
+
+
+def is_image_map(data: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(data, dict) and bool(data) and all(isinstance(key, str) and {"/", ":"} & set(key) for key in data)
+
+
+def from_image_map(data: Mapping[str, Any], at: Location) -> Entries:
+    """Yield the rows of image-syncer's map, in which no tag means every tag, or the source's tag."""
+    for source, value in data.items():
+        options = dict(value) if isinstance(value, dict) else {"target": value}
+        targets = options.pop("target", None)
+        row: dict[str, Any] = {"source": source, "target": targets, **options}
+        try:
+            selector = parse_selector(source)
+        except ValueError:
+            yield Entry(at[source].inside, reason=find_variable(source)) if "$" in source else Entry(at[source].inside, row)
+            continue
+        if selector.image_count is None and not selector.filter:
+            row.setdefault("tags", {})
+        if selector.image_count == 1:
+            suffix = f"@{selector.digest}" if selector.digest else f":{(selector.tags or ('',))[0]}"
+            names = targets if isinstance(targets, list) else [targets]
+            completed = [_with_tag(one, suffix) for one in names]
+            row["target"] = completed if isinstance(targets, list) else completed[0]
+        yield Entry(at[source].inside, row)
+
+
+def _with_tag(target: Any, suffix: str) -> Any:
+    """Return `target` with the tag or digest `suffix`, if it has none: without, it would be `latest`."""
+    if not isinstance(target, str) or target_name.depends_on_source(target) or {":", "@"} & set(target.rpartition("/")[2]):
+        return target
+    return f"{target}{suffix}"
+
+
+def _text(entry: Any, key: str) -> str:
+    """Return the string at `key`; an empty one if there is none, which no reference is."""
+    value = _mapping(entry).get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    return ((str(key), one) for key, one in _mapping(value).items())
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

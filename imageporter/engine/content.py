@@ -1,0 +1,79 @@
+"""The content of a target: the source's digest, or what remains of its index with `platforms`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imageporter.model import platforms as platform_model
+from imageporter.model.image import Image
+from imageporter.model.reference import Reference
+from imageporter.registry.crane import Crane
+from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.lookup import DigestLookup
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a target shall be, made from the digest `source`.
+
+    `digest` is the digest that it shall have. None: it shall be an index of `children` (digests), whose own digest is only
+    known once crane has made it.
+    """
+
+    source: str
+    digest: str | None
+    children: tuple[str, ...] | None = None
+
+
+class Contents:
+    """Finds out the content of targets with platforms, and copies contents. Every method may raise RegistryError."""
+
+    def __init__(self, crane: Crane, lookup: DigestLookup) -> None:
+        self._crane = crane
+        self._lookup = lookup
+
+    async def select(self, image: Image, digest: str) -> Content:
+        """Return the content that the target of `image` shall have if its source is `digest`."""
+        assert image.platforms is not None  # noqa: S101 (for mypy)
+        platforms, source = image.platforms, image.source.at(digest)
+        manifest = await self._crane.manifest("source", source)
+        children = _checked(source, lambda: platform_model.select_children(manifest, platforms))
+        if children is None:
+            config = await self._crane.config("source", source)
+            _checked(source, lambda: platform_model.require_platform(config, platforms))
+            return Content(digest, digest)
+        return Content(digest, children[0] if platforms.is_single else None, children)
+
+    async def is_index_of(self, target: Reference, children: tuple[str, ...]) -> bool:
+        """Return whether `target`, a digest, is an index of exactly `children`."""
+        found = platform_model.index_children(await self._crane.manifest("target", target))
+        return found is not None and tuple(digest for digest, _ in found) == children
+
+    async def copy(self, image: Image, content: Content) -> str:
+        """Copy `content` to the target, and return its digest once the target has been verified."""
+        target = image.target
+        if content.children is None or (image.platforms and image.platforms.is_single):
+            digest = content.digest or content.source
+            # By digest, so that a tag which moves meanwhile cannot mix two images.
+            await self._crane.copy(image.source.at(digest), target)
+            found = await self._lookup.digest("target", target)
+            if found != digest:
+                raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
+            return digest
+        assert image.platforms is not None  # noqa: S101 (for mypy)
+        await self._crane.filter_index(image.source.at(content.source), target, image.platforms.names)
+        found = await self._lookup.digest("target", target)
+        if not await self.is_index_of(target.at(found), content.children):
+            detail = f"{found} is not an index of {image.platforms} after the copy of {content.source}"
+            raise RegistryError("target", ErrorKind.OTHER, detail, target.host)
+        return found
+
+
+def _checked(source: Reference, work: Callable[[], T]) -> T:
+    """Return the result of `work`. A platform that is missing is an error of the source."""
+    try:
+        return work()
+    except ValueError as error:
+        raise RegistryError("source", ErrorKind.NOT_FOUND, f"{source} {error}", source.host) from None

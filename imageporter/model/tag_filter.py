@@ -1,0 +1,248 @@
+"""The tag filter of a rule: which of a repository's tags it takes, in which order, and why it drops the others.
+
+The order is fixed: match, semver, exclude, sort, newest, then the tags to include.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from imageporter.model import reference
+
+# The version in a tag, as lenient as the charts and images of the world: `v1.2`, `1.2.3-rc1`, Helm's `1.2.3_build`.
+_VERSION = re.compile(r"[vV=]?(\d+(?:\.\d+)*)((?:-[0-9A-Za-z.-]+)?)(?:[+_]([0-9A-Za-z.-]+))?")
+_LONGEST_NUMBER = 15  # digits: JavaScript's safe integers, npm's limit
+_DIGITS = re.compile(r"(\d+)")
+PRERELEASE = "a prerelease is only taken if the range names one of the same version, as '>=7.2.0-rc1' does"
+_GLOB_PARTS = {"*": ".*", "?": "."}
+
+
+class Pattern(Protocol):
+    """A compiled regular expression (RE2), which is searched in a tag."""
+
+    def search(self, text: str, /) -> Any: ...
+
+
+class Sort(Enum):
+    """How tags are ordered, the newest last."""
+
+    SEMVER = "semver"
+    NATURAL = "natural"
+    ALPHABETICAL = "alphabetical"
+
+
+class VersionRange(Protocol):
+    """A range of npm: `>=7 <9`, `^1.2 || 3.x`."""
+
+    def test(self, version: Any, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TagMatcher:
+    """Some tags: plain `names`, and patterns made from globs and regular expressions."""
+
+    names: frozenset[str] = frozenset()
+    patterns: tuple[tuple[str, Pattern], ...] = ()
+
+    def find(self, tag: str) -> str | None:
+        """Return what matches `tag`: the name, glob or pattern as it is written; None if nothing does."""
+        if tag in self.names:
+            return tag
+        return next((text for text, pattern in self.patterns if pattern.search(tag)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How many tags a filter has left, and why it dropped a tag: by tag."""
+
+    name: str
+    left: int
+    dropped: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The tags that a filter takes, in the order of the list, and what each of its stages did."""
+
+    tags: tuple[str, ...]
+    stages: tuple[Stage, ...] = ()
+
+    def why_dropped(self, tag: str) -> str | None:
+        """Return which filter dropped `tag`, and why; None if it is taken, or was never there."""
+        if tag in self.tags:
+            return None
+        return next((f"{stage.name}: {stage.dropped[tag]}" for stage in self.stages if tag in stage.dropped), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TagFilter:
+    """The `tags` of a rule. What is None filters nothing. `minimum` is the least number of tags that is no failure."""
+
+    match: Pattern | None = None
+    semver: VersionRange | None = None
+    semver_text: str = ""
+    exclude: TagMatcher = TagMatcher()
+    include: TagMatcher = TagMatcher()
+    include_names: tuple[str, ...] = ()  # in the order of the file
+    sort: Sort | None = None
+    newest: int | None = None
+    minimum: int = 0
+
+    @property
+    def takes_only_included(self) -> bool:
+        """Whether nothing but `include` chooses tags, so that there is nothing to add to."""
+        others = (self.match, self.semver, self.sort, self.newest)
+        return bool(self.include_names or self.include.patterns) and all(other is None for other in others)
+
+    @property
+    def needs_listing(self) -> bool:
+        """Whether the repository's tags must be listed. Names alone never need that."""
+        return not self.takes_only_included or bool(self.include.patterns) or self.minimum > 0
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it is no more than a pattern: `repository:/pattern/`."""
+        return self == TagFilter(self.match)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags that are taken whether they are listed or not."""
+        return tuple(name for name in self.include_names if not self.exclude.find(name))
+
+    def drop_reason(self, tag: str) -> str | None:
+        """Return why `tag` is not taken, without `newest`, which depends on the other tags; None if it may be taken."""
+        return self.select([tag], all_ages=True).why_dropped(tag)
+
+    def select(self, listed: Sequence[str], *, all_ages: bool = False) -> Selection:
+        """Return which of the tags `listed` in a repository are taken; with `all_ages`, not only the newest."""
+        stages: list[Stage] = []
+        versions = self._versions(listed, stages)
+        excluded = {tag: f"{found!r} excludes it" for tag in versions if (found := self.exclude.find(tag))}
+        _drop(versions, excluded, "exclude", stages)
+        if self.newest is not None and not all_ages:
+            ordered = self._sorted(versions)
+            order = f"by {self._sort_of(versions).value}"
+            older = ordered[: -self.newest]
+            _drop(versions, dict.fromkeys(older, f"it is not among the newest {self.newest} {order}"), "newest", stages)
+        taken = dict.fromkeys(tag for tag in listed if tag in versions)
+        added = [tag for tag in listed if tag not in taken and self.include.find(tag) and not self.exclude.find(tag)]
+        missing = [name for name in self.names if name not in taken and name not in added]
+        tags = (*taken, *added, *dict.fromkeys(missing))
+        if self.include_names or self.include.patterns:
+            stages.append(Stage("include", len(tags), {}))
+        return Selection(tags, tuple(stages))
+
+    def _versions(self, listed: Sequence[str], stages: list[Stage]) -> dict[str, str]:
+        """Return the tags that `match` and `semver` leave, each with the text of its version."""
+        if self.takes_only_included:
+            versions: dict[str, str] = {}
+            dropped = {tag: "nothing in `include` names it" for tag in listed if not self.include.find(tag)}
+            stages.append(Stage("include", len(listed) - len(dropped), dropped))
+            return versions
+        versions = {tag: tag for tag in listed}
+        if self.match is not None:
+            found = {tag: self.match.search(tag) for tag in listed}
+            versions = {tag: (one.group(1) or "") if one.re.groups else tag for tag, one in found.items() if one}
+            dropped = dict.fromkeys((tag for tag, one in found.items() if not one), "it does not match")
+            stages.append(Stage("match", len(versions), dropped))
+        if self.semver is not None:
+            semver = self.semver
+            dropped = {}
+            for tag, text in versions.items():
+                version = parse_version(text)
+                if version is None:
+                    dropped[tag] = "it is not a version" if text == tag else f"{text!r} is not a version"
+                elif not semver.test(version):
+                    hint = f"; {PRERELEASE}" if version.prerelease else ""
+                    dropped[tag] = f"it is not in {self.semver_text!r}{hint}"
+            _drop(versions, dropped, "semver", stages)
+        return versions
+
+    def _sort_of(self, versions: dict[str, str]) -> Sort:
+        """Return the given order; semver if most tags are versions."""
+        if self.sort is not None:
+            return self.sort
+        parsed = sum(_VERSION.fullmatch(text) is not None for text in versions.values())
+        return Sort.SEMVER if 2 * parsed > len(versions) else Sort.NATURAL
+
+    def _sorted(self, versions: dict[str, str]) -> list[str]:
+        """Return the tags, the newest last. A tag that is no version is older than every version."""
+        key = _KEYS[self._sort_of(versions)]
+        return [tag for _, tag in sorted((key(text), tag) for tag, text in versions.items())]
+
+
+def _drop(versions: dict[str, str], dropped: dict[str, str], name: str, stages: list[Stage]) -> None:
+    """Remove the `dropped` tags, and add a stage, if the filter had anything to say."""
+    for tag in dropped:
+        del versions[tag]
+    if dropped or name != "exclude":
+        stages.append(Stage(name, len(versions), dropped))
+
+
+def parse_version(text: str) -> Any | None:
+    """Return the version in `text` (npm's, read leniently); None if it is none."""
+    import nodesemver  # noqa: PLC0415 (only a filter with versions pays for it)
+
+    found = _VERSION.fullmatch(text)
+    if not found:
+        return None
+    numbers = found[1].split(".")
+    if len(numbers) > 3 or max(map(len, numbers)) > _LONGEST_NUMBER:
+        return None
+    plain = ".".join([*map(str, map(int, numbers)), *["0"] * (3 - len(numbers))])
+    try:
+        return nodesemver.make_semver(f"{plain}{found[2]}{'+' + found[3] if found[3] else ''}", loose=True)
+    except ValueError:
+        return None
+
+
+def parse_range(text: str) -> VersionRange:
+    """Return a range of npm (https://github.com/npm/node-semver#ranges). Raises ValueError like `parse_selector`."""
+    import nodesemver  # noqa: PLC0415
+
+    try:
+        parsed: VersionRange = nodesemver.make_range(text, loose=True)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a range of versions; write for example '>=7 <9', '^1.2' or '1.x || 2.x'") from None
+    return parsed
+
+
+def parse_matcher(texts: Iterable[str], compile_pattern: Callable[[str, str], Pattern]) -> TagMatcher:
+    """Return the tags that `texts` name: each a tag, a glob with `*` and `?`, or a `/pattern/`. Raises ValueError."""
+    names, patterns = [], []
+    for text in texts:
+        if text.startswith("/"):
+            if len(text) < 3 or not text.endswith("/"):
+                raise ValueError(f"{text!r} has a pattern that does not end in '/'; write /pattern/")
+            patterns.append((text, compile_pattern(text[1:-1], text)))
+        elif "*" in text or "?" in text:
+            parts = "".join(_GLOB_PARTS.get(letter) or re.escape(letter) for letter in text)
+            patterns.append((text, compile_pattern(f"^(?:{parts})$", text)))
+        elif reference.is_tag(text):
+            names.append(text)
+        else:
+            raise ValueError(f"{text!r} is not a tag; write a tag, a glob like '*-rc*', or /pattern/")
+    return TagMatcher(frozenset(names), tuple(patterns))
+
+
+def _semver_key(text: str) -> tuple[Any, ...]:
+    """Return the precedence of semver.org: numbers, then a release after its prereleases. No version comes first."""
+    version = parse_version(text)
+    if version is None:
+        return (0, _natural_key(text))
+    prerelease = [(1, "", part) if isinstance(part, int) else (2, part, 0) for part in version.prerelease]
+    return (1, version.major, version.minor, version.patch, not prerelease, prerelease, _natural_key(text))
+
+
+def _natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Order numbers by their value: `v9` before `v10`."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(text) if part]
+
+
+_KEYS: dict[Sort, Callable[[str], Any]] = {
+    Sort.SEMVER: _semver_key,
+    Sort.NATURAL: _natural_key,
+    Sort.ALPHABETICAL: str,
+}
