@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from imageporter.config.files import Location
-from imageporter.config.foreign_files import BY_HAND, ROOT, Entries, Entry, TargetMissingError, find_variable
+from imageporter.config.foreign_files import ROOT, Entries, Entry, TargetMissingError, find_variable
 from imageporter.model import reference, target_name
 from imageporter.model.rule import parse_selector
 
@@ -24,10 +24,12 @@ _DREGSY_FILTER = re.compile(r"\s*(\w+):\s*(.*?)\s*", re.DOTALL)
 
 
 def is_regsync(data: Mapping[Any, Any]) -> bool:
+    """Return whether `data` is a regsync.yml."""
     return isinstance(data.get("sync"), list)
 
 
 def from_regsync(data: Mapping[Any, Any]) -> Entries:
+    """Yield the rows of a regsync.yml, and a reason for each of its options that has no counterpart."""
     if data.get("creds"):
         yield Entry("creds", reason=ACCOUNTS)
     yield from _not_converted(data.get("defaults"), ROOT["defaults"], _REGSYNC_TIMING)
@@ -67,6 +69,7 @@ def _not_converted(entry: Any, at: Location, known: frozenset[str]) -> Entries:
 
 
 def is_skopeo(data: Mapping[Any, Any]) -> bool:
+    """Return whether `data` maps registries to images, as `skopeo sync --src yaml` reads it."""
     hosts = [str(key) for key in data]
     entries = [value for value in data.values() if isinstance(value, dict)]
     has_images = any(key in entry for entry in entries for key in _SKOPEO_KINDS)
@@ -88,7 +91,8 @@ def from_skopeo(data: Mapping[Any, Any], target: str | None) -> Entries:
             for name, chosen in _items(_mapping(entry).get(kind)):
                 where = at[kind][name].inside
                 try:
-                    yield from (Entry(where, {"target": target} | row) for row in convert(f"{host}/{name}", chosen))
+                    for row in convert(f"{host}/{name}", chosen):
+                        yield Entry(where, {"source": row["source"], "target": target} | row)
                 except ValueError as error:
                     yield Entry(where, reason=str(error))
 
@@ -130,16 +134,18 @@ def _range_difference(text: str) -> str:
 
 
 def is_dregsy(data: Mapping[Any, Any]) -> bool:
+    """Return whether `data` is a configuration of dregsy."""
     tasks = data.get("tasks")
     return isinstance(tasks, list) and any(isinstance(task, dict) and "mappings" in task for task in tasks)
 
 
 def from_dregsy(data: Mapping[Any, Any]) -> Entries:
+    """Yield the rows of a configuration of dregsy, whose tag filters add to each other."""
     for index, task in enumerate(data["tasks"]):
         at = ROOT["tasks"][index]
         sides = {key: _mapping(_mapping(task).get(key)) for key in ("source", "target")}
         for key, side in sides.items():
-            if side.get("auth") not in {None, "", "none"} or side.get("auth-refresh"):
+            if side.get("auth") not in (None, "", "none") or side.get("auth-refresh"):
                 yield Entry(at[key]["auth"].inside, reason=ACCOUNTS)
             if side.get("skip-tls-verify") is True:
                 yield Entry(at[key]["skip-tls-verify"].inside, reason=INSECURE)
@@ -158,16 +164,19 @@ def _from_dregsy_mapping(mapping: Any, hosts: list[str], at: Location) -> Entrie
     for index, tag in enumerate(_list(_mapping(mapping).get("tags"))):
         here = at["tags"][index].inside
         found = _DREGSY_FILTER.fullmatch(str(tag))
+        kind, text = (found[1], found[2]) if found else ("", str(tag))
+        difference = _range_difference(text) if kind == "semver" else ""
         if not found:
-            include.append(str(tag))
-        elif found[1] == "regex" and not found[2].startswith("!"):
-            include.append(f"/{found[2]}/")
-        elif found[1] == "semver" and not _range_difference(found[2]):
-            ranges.append(found[2])
-            reason = f"{found[2]!r} takes prereleases as well there (1.2.3-rc1), but not here; add them to `include`"
+            include.append(text)
+        elif kind == "regex" and not text.startswith("!"):
+            include.append(f"/{text}/")
+        elif kind == "semver" and not difference:
+            ranges.append(text)
+            # blang/semver compares prereleases like other versions; `1.2.3-alpine` is one.
+            reason = f"{text!r} takes prereleases as well there (1.2.3-rc1), but not here; add them to `include`"
             yield Entry(here, reason=reason)
         else:
-            yield Entry(here, reason=_range_difference(found[2]) or f"{str(tag)!r} has no counterpart; write it by hand")
+            yield Entry(here, reason=difference or f"{str(tag)!r} has no counterpart; write the row by hand")
             return
     tags: dict[str, Any] = {"semver": " || ".join(ranges)} if ranges else {}
     row = {"source": f"{hosts[0]}/{source.strip('/')}", "target": f"{hosts[1]}/{target.strip('/')}"}
@@ -177,6 +186,7 @@ def _from_dregsy_mapping(mapping: Any, hosts: list[str], at: Location) -> Entrie
 
 
 def is_image_map(data: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether `data` maps images to images, as image-syncer does."""
     return isinstance(data, dict) and bool(data) and all(isinstance(key, str) and {"/", ":"} & set(key) for key in data)
 
 

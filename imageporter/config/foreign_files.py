@@ -60,18 +60,26 @@ def from_dockerfile(text: str, target: str | None) -> Entries:
 def _instructions(text: str) -> Iterator[tuple[int, str]]:
     """Yield each instruction with the number of its first line: continued lines joined, here-documents left out."""
     escape = "`" if re.match(r"(?:#.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE) else "\\"
-    lines = iter(enumerate(text.splitlines(), 1))
-    for number, line in lines:
-        instruction = line.strip()
+    lines, position = text.splitlines(), 0
+    while position < len(lines):
+        instruction, first = lines[position].strip(), position + 1
+        position += 1
         if not instruction or instruction.startswith("#"):
             continue
-        while instruction.endswith(escape):
-            following = next((one for _, one in lines if one.strip() and one.lstrip()[0] != "#"), "")
-            instruction = f"{instruction[:-1]} {following.strip()}"
+        while instruction.endswith(escape) and position < len(lines):
+            following = lines[position].strip()
+            position += 1
+            if following and not following.startswith("#"):  # neither ends what is continued
+                instruction = f"{instruction[:-1]} {following}"
         if instruction.split()[0].upper() in {"RUN", "COPY", "ADD"}:
             for dash, _, end in _HEREDOC.findall(instruction):
-                next((one for _, one in lines if (one.lstrip("\t") if dash else one) == end), None)
-        yield number, instruction.strip()
+                ends = (index for index in range(position, len(lines)) if _dedent(lines[index], dash) == end)
+                position = next(ends, position - 1) + 1  # without an end, it was no here-document: `1<<N`
+        yield first, instruction
+
+
+def _dedent(line: str, dash: str) -> str:
+    return line.lstrip("\t") if dash else line
 
 
 def _image(location: str, text: str, target: str | None) -> Entry:
@@ -115,10 +123,12 @@ def from_image_keys(data: Any, at: Location, target: str | None) -> Entries:
 
 
 def is_compose(data: Mapping[Any, Any]) -> bool:
+    """Return whether `data` is a Compose file."""
     return isinstance(data.get("services"), dict)
 
 
 def from_compose(data: Mapping[Any, Any], target: str | None) -> Entries:
+    """Yield the images of the services that are not built."""
     if data.get("include"):
         yield Entry("include", reason="other files are not read; list their images as well")
     for name, service in data["services"].items():

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ from imageporter.system.plain_log import to_plain_line
 STDIN = "-"
 _DOCUMENT_END = re.compile(r"^---(?=\s|$)", re.MULTILINE)  # at the start of a line, it is never content
 _ONLY_COMMENTS = re.compile(r"(?:\s*(?:[#%].*)?(?:\n|\Z))*")
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str | None], Entries]], ...] = (
+    (foreign_files.is_compose, foreign_files.from_compose),
+    (foreign_configs.is_regsync, lambda data, _: foreign_configs.from_regsync(data)),
+    (foreign_configs.is_dregsy, lambda data, _: foreign_configs.from_dregsy(data)),
+    (foreign_configs.is_skopeo, foreign_configs.from_skopeo),
+    (foreign_configs.is_image_map, lambda data, _: foreign_configs.from_image_map(data, ROOT)),
+)
 _ROW = Location(Path("row"))
 _TEMPLATES = "has templates ({{ }}); render it first, as `helm template` does"
 
@@ -69,7 +76,7 @@ def list_images(text: str, name: str, target: str | None) -> tuple[list[dict[str
             elif clash or 0 < len(taken) < len(images):
                 image, location, earlier = (clash or taken)[0]
                 what = f"{image.target} is the target of {earlier.source} at {location} already"
-                lines.append(f"{entry.location}: {what}; write a row for {image.source} with another target by hand")
+                lines.append(f"{entry.location}: {what}; write a row with another target by hand")
             elif not taken and key not in seen:
                 rows.append(row)
                 seen.add(key)
@@ -99,12 +106,12 @@ def _entries(text: str, name: str, target: str | None) -> Iterator[Entry]:
         return
     documents = list(_documents(text))
     is_stream = len(documents) > 1
-    for number, document in enumerate(documents, 1):
+    for number, (lines_above, document) in enumerate(documents, 1):
         if is_stream and "image" not in document:
             continue  # reading YAML is slow, and half of a chart has no image
         prefix = f"document {number}: " if is_stream else ""
         try:
-            data = _parse(Path(name), document)
+            data = _parse(Path(name), document, lines_above)
         except UnreadableError as error:
             text = _TEMPLATES if "{{" in document else error.text
             if not is_stream:
@@ -119,39 +126,36 @@ def _entries(text: str, name: str, target: str | None) -> Iterator[Entry]:
 
 def _convert(data: Any, target: str | None) -> Entries:
     """Return what the document `data` names, by the kind that its content shows."""
-    if not isinstance(data, dict) or "kind" in data:
-        return foreign_files.from_image_keys(data, ROOT, target)
-    if foreign_files.is_compose(data):
-        return foreign_files.from_compose(data, target)
-    if foreign_configs.is_regsync(data):
-        return foreign_configs.from_regsync(data)
-    if foreign_configs.is_dregsy(data):
-        return foreign_configs.from_dregsy(data)
-    if foreign_configs.is_skopeo(data):
-        return foreign_configs.from_skopeo(data, target)
-    for images, location in ((data, ROOT), (data.get("images"), ROOT["images"])):
+    if isinstance(data, dict) and "kind" not in data:
+        images = data.get("images")  # an older image-syncer has accounts beside them
         if foreign_configs.is_image_map(images):
-            return foreign_configs.from_image_map(images, location)
+            return foreign_configs.from_image_map(images, ROOT["images"])
+        for is_kind, entries in _KINDS:
+            if is_kind(data):
+                return entries(data, target)
     return foreign_files.from_image_keys(data, ROOT, target)
 
 
-def _documents(text: str) -> Iterator[str]:
-    """Yield the YAML documents in `text` that are more than comments, each after so many empty lines as stand above it."""
+def _documents(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the YAML documents in `text` that are more than comments, each with the number of lines above it."""
     start = 0
     for end in (*(mark.start() for mark in _DOCUMENT_END.finditer(text)), len(text)):
         document = text[start:end].removeprefix("---")
         if not _ONLY_COMMENTS.fullmatch(document):
-            yield "\n" * text.count("\n", 0, start) + document
+            yield text.count("\n", 0, start), document
         start = end
 
 
-def _parse(path: Path, document: str) -> Any:
+def _parse(path: Path, document: str, lines_above: int) -> Any:
     if document.lstrip()[:1] in {"{", "["}:
         try:
             return json.loads(document, parse_float=str)
         except (ValueError, RecursionError):
             pass  # perhaps it is YAML, and if not, the error says where
-    return parse_foreign_yaml(path, document)
+    try:
+        return parse_foreign_yaml(path, document)
+    except UnreadableError:
+        return parse_foreign_yaml(path, "\n" * lines_above + document)  # for the line in the error
 
 
 def _validate(row: dict[str, Any]) -> tuple[list[Image], str]:

@@ -116,8 +116,8 @@ services:
         f"- services.default.image: 'nginx:${{TAG:-1.27}}' has a variable; {BY_HAND}",
         "- services.same.image: r.example.com/mirror/library/nginx:1.27 is the target of docker.io/library/nginx:1.27 at "
         "services.web.image already; write a row with another target by hand",
-        "- services.wrong.image: 'Acme/App:1' is not an image reference (host/repository:tag); a repository is written in "
-        "small letters",
+        "- services.wrong.image: 'Acme' has neither a dot nor a port; write its whole name (docker.io for Docker Hub), or "
+        "Acme:443",
         "- services.odd.image: 'acme/app:a,b' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'",
         "- services.child.extends: other files are not read; list their images as well",
     ]
