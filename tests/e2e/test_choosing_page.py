@@ -21,6 +21,7 @@ PAGE = BUNDLE / "docs" / "choosing-images.md"
 RECIPE = re.compile(r"### (\d+)\. [^\n]+\n\n```yaml\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
 WHY = re.compile(r"<!-- why -->\n```text\n(.*?)```", re.DOTALL)
 REPOSITORIES = re.compile(r"<!-- repositories -->\n```text\n(.*?)```", re.DOTALL)
+LIST_FROM = re.compile(r"<!-- list-from (\S+) -->\n```yaml\n(.*?)```\n\n```text\n\$ sync.py ([^\n]+)\n(.*?)```", re.DOTALL)
 ASKED = ("7.2.0-rc1", "7.2.5-alpine", "7.2.5", "nightly")
 WHY_RECIPE = 3
 
@@ -115,13 +116,28 @@ def test_why_a_tag_is_not_there(shop: Shop) -> None:
 
 def test_every_other_block_is_valid(tmp_path: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        if "defaults:" in block:
+        if {"defaults:", "services:", "sync:"} & set(block.split()):
             continue
         path = tmp_path / "images.yaml"
         path.write_text(block)
         problems = Problems()
         assert load_images(path, problems)
         assert list(problems) == []
+
+
+def listed(user: User, name: str, content: str, flags: str) -> str:
+    """What `sync.py --list-from` prints for a file of the page."""
+    user.write(name, content)
+    run = user.run("sync.py", *flags.split())
+    assert run.code in {0, 1}
+    return run.output
+
+
+def test_rows_from_other_files(user: User) -> None:
+    found = LIST_FROM.findall(PAGE.read_text())
+    assert len(found) == 2
+    for name, content, flags, output in found:
+        assert listed(user, name, content, flags) == output
 
 
 def write_outputs(argv: Sequence[str]) -> None:
@@ -136,6 +152,9 @@ def write_outputs(argv: Sequence[str]) -> None:
 
         page = RECIPE.sub(with_output, page)
         page = WHY.sub(lambda _: f"<!-- why -->\n```text\n{why(shop, page)}```", page)
+        page = LIST_FROM.sub(
+            lambda found: found[0][: found.start(4) - found.start()] + f"{listed(shop.user, *found.groups()[:3])}```", page
+        )
     PAGE.write_text(page)
 
 
