@@ -258,5 +258,5 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
         ),
     ]
     if campaign.short:
-        rows = campaign.random("short").sample(rows, 10)
+        rows = campaign.random("short").sample([row for row in rows if row.seconds == QUICK], 6)
     return rows
