@@ -34,9 +34,11 @@ from imageporter.model.account import Accounts
 from imageporter.model.outcome import Outcome
 from imageporter.model.rule import Rule
 from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
+from imageporter.registry.cosign import Cosign
 from imageporter.registry.crane import Crane
 from imageporter.registry.crane_process import TimeLimits
 from imageporter.registry.lookup import DigestLookup
+from imageporter.registry.program import Threads
 from imageporter.registry.proxies import check_proxy_variables
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
@@ -53,6 +55,7 @@ class Plan:
     accounts: Accounts
     rules: tuple[Rule, ...]
     crane: str
+    cosign: str
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,8 +123,9 @@ async def open_pass(
     settings, environ = plan.settings, process_environ()
     bundle = build_ca_bundle(environ, private)
     limits = TimeLimits(settings.copy_timeout, settings.probe_timeout, settings.stall_timeout)
-    width = settings.probes + settings.jobs
-    crane = Crane(plan.crane, private, plan.accounts, tool_environ() | ca_variables(bundle), limits, width)
+    threads = Threads(settings.probes + settings.jobs)
+    crane = Crane(plan.crane, private, plan.accounts, tool_environ() | ca_variables(bundle), limits, threads)
+    cosign = Cosign(plan.cosign, crane, plan.accounts, limits, threads) if plan.cosign else None
     client, referrers = None, None
     wants_referrers = any(rule.referrers for rule in rules)
     if settings.fast_lookups or wants_referrers:
@@ -132,9 +136,9 @@ async def open_pass(
         lookup = DigestLookup(client if settings.fast_lookups else None, crane, settings.probe_timeout)
         if client is not None and wants_referrers:
             referrers = Referrers(client, crane, lookup, settings.probe_timeout)
-        yield SyncPass(Registries(lookup, crane, referrers), records, settings, shutdown, on_outcome)
+        yield SyncPass(Registries(lookup, crane, referrers, cosign), records, settings, shutdown, on_outcome)
     finally:
-        crane.close()
+        threads.close()
         if client is not None:
             await client.close()
 
@@ -160,7 +164,10 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     crane = find_program("crane", settings.crane, problems)
     if crane:
         check_crane(crane, tool_environ(), problems, shutdown)
-    return Plan(configuration.settings, configuration.accounts, configuration.rules, crane)
+    # Queued images may need it, too, but then a missing cosign is their failure.
+    needs_cosign = any(rule.signed_by for rule in configuration.rules)
+    cosign = find_program("cosign", settings.cosign, problems if needs_cosign else Problems())
+    return Plan(configuration.settings, configuration.accounts, configuration.rules, crane, cosign)
 
 
 if __name__ == "__main__":

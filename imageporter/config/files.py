@@ -158,7 +158,7 @@ def _problem(details: ErrorDetails, keys: Sequence[str], *, secret: bool) -> str
     kind = details["type"]
     if kind == "extra_forbidden":
         what = "holds a key that is not known" if secret else "is not a known key"
-        return f"{what}; the keys are {', '.join(keys[:-1])} and {keys[-1]}"
+        return f"{what}; the {_quantity(keys)}"
     if kind in _WANTED:
         return _wrong_type(_WANTED[kind], details["input"])
     if kind in _LIMITS:
@@ -166,6 +166,10 @@ def _problem(details: ErrorDetails, keys: Sequence[str], *, secret: bool) -> str
     if kind == "target_type":
         return f"{details['msg']}, found {_type_name(details['input'])}"
     return str(details["ctx"]["error"]) if kind == "value_error" else _FIXED.get(kind, details["msg"])
+
+
+def _quantity(keys: Sequence[str]) -> str:
+    return f"keys are {', '.join(keys[:-1])} and {keys[-1]}" if len(keys) > 1 else f"only key is {keys[0]}"
 
 
 def _wrong_type(wanted: str, found: object) -> str:

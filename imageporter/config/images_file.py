@@ -190,7 +190,14 @@ def _rule(location: Location, entry: _Entry, target: str, default_tag: str | Non
     keeps_tag = left.image_count != 1 or own is not None or target_name.depends_on_source(target)
     right = parse_target(target, left, options.flatten, None if keeps_tag else default_tag)
     chosen = platforms.parse(options.platforms) if options.platforms else None
-    return Rule(location.inside, f"{entry.source!r} -> {target!r}", left, right, chosen, bool(options.referrers))
+    return Rule(
+        location.inside, f"{entry.source!r} -> {target!r}", left, right, chosen, bool(options.referrers), _key(options)
+    )
+
+
+def _key(options: OptionsEntry) -> str | None:
+    """Return the path of the public key of `signed`."""
+    return options.signed.key if options.signed else None
 
 
 def _require_equal_sides(rule: Rule) -> None:

@@ -1,5 +1,6 @@
 """The options of a rule, which stand next to its target: keys of a row, of an object in the map, and of `defaults`."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -7,8 +8,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from imageporter.model import platforms, target_name
 from imageporter.model.rule import TagSelector, compile_pattern
 from imageporter.model.tag_filter import Sort, TagFilter, parse_matcher, parse_range
+from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 MOST_TAGS = 1_000_000
+LARGEST_KEY = 1 << 16  # bytes
 
 
 def _as_list(value: Any) -> Any:
@@ -30,6 +33,17 @@ def _range(text: str) -> str:
 def _tag_names(texts: list[str]) -> list[str]:
     parse_matcher(texts, compile_pattern)
     return texts
+
+
+def _key_file(text: str) -> str:
+    try:
+        content = read_regular_file(Path(text), LARGEST_KEY)
+    except (OSError, TooLargeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is too large, or no file"
+        raise ValueError(f"{text!r} cannot be read: {reason}; name the file with cosign's public key") from None
+    if b"-----BEGIN PUBLIC KEY-----" not in content:
+        raise ValueError(f"{text!r} contains no public key; name the file that `cosign generate-key-pair` calls cosign.pub")
+    return text
 
 
 def _separator(text: str) -> str:
@@ -95,6 +109,14 @@ class TagsEntry(BaseModel):
         )
 
 
+class SignedEntry(BaseModel):
+    """Who must have signed a source, so that it is copied."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+    key: Annotated[str, AfterValidator(_key_file)] = Field(description="file with cosign's public key")
+
+
 class OptionsEntry(BaseModel):
     """The options themselves. Both formats, and `defaults`, have the same."""
 
@@ -105,13 +127,14 @@ class OptionsEntry(BaseModel):
         None, description="what a target receives of an index: an index of these (a list), or one image (a string)"
     )
     referrers: bool | None = Field(None, description="copy signatures, attestations and other referrers, too")
+    signed: SignedEntry | None = Field(None, description="copy a source only if cosign finds it signed")
     flatten: Annotated[str, AfterValidator(_separator)] | None = Field(
         None, description="joins the components of the source's path in a target, for registries with two levels: '-'"
     )
 
 
 OPTION_KEYS = tuple(OptionsEntry.model_fields)
-NESTED_KEYS = {"tags": tuple(TagsEntry.model_fields)}  # the keys of an option that is an object
+NESTED_KEYS = {"tags": tuple(TagsEntry.model_fields), "signed": ("key",)}  # the keys of an option that is an object
 NO_OPTIONS = OptionsEntry()
 
 

@@ -83,6 +83,7 @@ class Settings:
     crane: str | None = _setting(
         None, values.text_as_it_is, "the crane to use (default: the one make built, else the one on PATH)"
     )
+    cosign: str | None = _setting(None, values.text_as_it_is, "likewise for cosign, which `signed` needs")
     supercronic: str | None = _setting(None, values.text_as_it_is, "likewise for supercronic")
     hook_listen: str = _setting("0.0.0.0:8080", values.listen_address, "address on which the webhook receiver listens")
     hook_username: Secret | None = _setting(None, Secret, "user who may call the webhook receiver, with HOOK_PASSWORD")

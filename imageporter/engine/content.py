@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from imageporter.model import platforms as platform_model
 from imageporter.model.image import Image
 from imageporter.model.reference import Reference
+from imageporter.registry.cosign import Cosign
 from imageporter.registry.crane import Crane
 from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.registry.lookup import DigestLookup
@@ -30,9 +32,11 @@ class Content:
 class Contents:
     """Finds out the content of targets with platforms, and copies contents. Every method may raise RegistryError."""
 
-    def __init__(self, crane: Crane, lookup: DigestLookup) -> None:
+    def __init__(self, crane: Crane, lookup: DigestLookup, cosign: Cosign | None = None) -> None:
+        """`cosign` is only needed for images that must be signed."""
         self._crane = crane
         self._lookup = lookup
+        self._cosign = cosign
 
     async def select(self, image: Image, digest: str) -> Content:
         """Return the content that the target of `image` shall have if its source is `digest`."""
@@ -52,8 +56,15 @@ class Contents:
         return found is not None and tuple(digest for digest, _ in found) == children
 
     async def copy(self, image: Image, content: Content) -> str:
-        """Copy `content` to the target, and return its digest once the target has been verified."""
+        """Copy `content` to the target, and return its digest once the target has been verified.
+
+        A source that must be signed is verified first.
+        """
         target = image.target
+        if image.signed_by is not None:
+            if self._cosign is None:
+                raise RegistryError("source", ErrorKind.REJECTED, "there is no cosign to verify its signature")
+            await self._cosign.verify(image.source.at(content.source), Path(image.signed_by))
         if content.children is None or (image.platforms and image.platforms.is_single):
             digest = content.digest or content.source
             # By digest, so that a tag which moves meanwhile cannot mix two images.

@@ -24,6 +24,7 @@ from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule
+from imageporter.registry.cosign import Cosign
 from imageporter.registry.crane import Crane
 from imageporter.registry.errors import REFUSED, RegistryError
 from imageporter.registry.lookup import DigestLookup
@@ -36,11 +37,12 @@ TASKS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Registries:
-    """How a pass talks to registries. `referrers` are only needed if a rule asks for them."""
+    """How a pass talks to registries. `referrers` and `cosign` are only needed if a rule asks for them."""
 
     lookup: DigestLookup
     crane: Crane
     referrers: Referrers | None = None
+    cosign: Cosign | None = None
 
 
 class SyncPass:
@@ -57,7 +59,7 @@ class SyncPass:
         self._lookup = registries.lookup
         self._crane = registries.crane
         self._referrers = registries.referrers
-        self._contents = Contents(registries.crane, registries.lookup)
+        self._contents = Contents(registries.crane, registries.lookup, registries.cosign)
         self._records = records
         self._settings = settings
         self._shutdown = shutdown

@@ -58,6 +58,7 @@ class Rule:
     target: TagSelector
     platforms: Platforms | None = None
     referrers: bool = False
+    signed_by: str | None = None
 
     @property
     def as_image(self) -> Image:
@@ -94,7 +95,8 @@ class Rule:
         if len(sources) != len(targets):
             raise ValueError(unequal_sides(self.text, len(sources), len(targets)))
         pairs = zip(sources, targets, strict=True)
-        return tuple(Image(self.location, source, target, self.platforms, self.referrers) for source, target in pairs)
+        options = (self.platforms, self.referrers, self.signed_by)
+        return tuple(Image(self.location, source, target, *options) for source, target in pairs)
 
 
 def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:

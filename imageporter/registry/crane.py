@@ -1,27 +1,16 @@
-"""The one doorway to crane, through `sh`: login, ls, digest, copy.
-
-Each crane process is started and awaited by a thread of a pool, because `sh` in threads is faster than `sh` on asyncio. The
-threads of the pool outlive their processes, which are killed with the thread that forked them (see kill_with_parent).
-"""
+"""crane's verbs: login, ls, digest, manifest, copy, index filter."""
 
 import asyncio
-import os
-import shlex
-import signal
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import sh
 from loguru import logger
 
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference, is_digest, is_tag
-from imageporter.registry.crane_process import Call, Limit, Output, Tail, TimeLimits, bound, end
+from imageporter.registry.crane_process import Limit, TimeLimits
 from imageporter.registry.credentials import PLACEHOLDER, CraneCredentials, registry_of
 from imageporter.registry.errors import (
     INSECURE,
@@ -30,19 +19,15 @@ from imageporter.registry.errors import (
     ErrorKind,
     RegistryError,
     insecure_advice,
-    process_limit_advice,
 )
+from imageporter.registry.program import Program, Threads
 from imageporter.registry.redaction import SecretMasker
 from imageporter.system.errors import UserError
 from imageporter.system.plain_log import to_plain_line
-from imageporter.system.processes import kill_with_parent
 
 CORRUPT = "error verifying sha256 checksum"
 DIGEST_TAG = "sha256-"  # of signatures and other images about an image
 PAGES = frozenset({100, 1000})  # how many tags registries put into a page
-LONGEST_OUTPUT = 32 << 20  # characters: a million tags of 30 letters
-LONGEST_STDERR = 1 << 20
-PIPE_SIZE = 1 << 16  # bytes, which arrive at once
 # These would override DOCKER_CONFIG.
 FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})
 # Go's HTTP/2 puts all layers on one connection, of which Go's servers accept 1 MiB per round trip: at 30 ms a big image
@@ -53,8 +38,8 @@ HTTP_1 = "http2client=0"
 class Crane:
     """crane, with its own credentials in `private`, a directory that only this user can read.
 
-    The user's docker configuration is neither read nor written. `width` is the largest number of processes at once.
-    Every method raises RegistryError if crane fails. A method that is cancelled has ended its process.
+    The user's docker configuration is neither read nor written. Every method raises RegistryError if crane fails. A method
+    that is cancelled has ended its process.
     """
 
     def __init__(
@@ -64,7 +49,7 @@ class Crane:
         accounts: Accounts,
         environ: Mapping[str, str],
         limits: TimeLimits,
-        width: int,
+        threads: Threads,
     ) -> None:
         self._private = private
         self._accounts = accounts
@@ -74,16 +59,7 @@ class Crane:
         self._rejected: dict[tuple[str, bool], RegistryError] = {}  # (host, insecure): a thousand images need one crane
         self._environ = {name: value for name, value in environ.items() if name not in FOREIGN_CREDENTIALS}
         self._environ["GODEBUG"] = ",".join(filter(None, (HTTP_1, self._environ.get("GODEBUG"))))
-        options: dict[str, Any] = {"_new_group": True}
-        options |= {"_bg": True, "_bg_exc": False, "_tty_out": False, "_decode_errors": "replace"}
-        # Python and libcurl open every descriptor close-on-exec, so sh need not close them one by one (8 % of a call).
-        options["_close_fds"] = False
-        self._crane = sh.Command(executable).bake(**options)
-        # A stream that is not needed costs a thread of sh per call.
-        self._null = open(os.devnull, "r+b")  # noqa: SIM115 (closed by `close`)
-        self._threads = ThreadPoolExecutor(width, thread_name_prefix="crane")
-        # More forks at once only compete: with 32 threads, two forks at a time on two cores start crane 15 % faster.
-        self._forks = threading.Semaphore(os.cpu_count() or 1)
+        self._crane = Program(executable, threads)
 
     async def login(self) -> None:
         """Write every account into the private credentials (`crane auth login`, which sends no request).
@@ -227,61 +203,20 @@ class Crane:
         self, subject: str, command: tuple[str, ...], directory: Path, limit: Limit, stdin: str | None = None
     ) -> str:
         """Run crane with the credentials in `directory`, and return its stdout (of a copy: nothing)."""
-        logger.debug("+ crane {}", shlex.join(command))
-        call = Call()
         environ = self._environ | {"DOCKER_CONFIG": str(directory)}
-        stdout = Output(LONGEST_OUTPUT, lambda: call.signal(signal.SIGKILL))
-        stderr = Tail(LONGEST_STDERR)  # the error is its last line
-        options: dict[str, Any] = {"_env": environ, "_in": self._null if stdin is None else stdin, "_err": stderr.append}
-        options["_preexec_fn"] = kill_with_parent(os.getpid(), memory=limit.memory)
-        options |= {"_out": self._null} if limit.stall else {"_out": stdout.append, "_out_bufsize": PIPE_SIZE}
-        try:
-            started = self._threads.submit(self._execute, call, self._crane.bake(**options), command)
-        except RuntimeError as error:  # no thread can be started, but another one may still find the call in the queue
-            call.must_end = True
-            raise RegistryError(subject, ErrorKind.OTHER, process_limit_advice(str(error)) or str(error)) from None
-        process = asyncio.wrap_future(started)
-        try:
-            overrun = await bound(process, call, limit)
-        except asyncio.CancelledError:
-            await end(started, process, call)
-            raise
-        exit_code, reason = await process
-        if stdout.overflowed:
-            text = f"crane printed more than {LONGEST_OUTPUT >> 20} MiB"
-            raise RegistryError(subject, ErrorKind.OTHER, text)
-        if not exit_code:
-            return str(stdout)
-        if overrun:
-            raise RegistryError(subject, ErrorKind.TIMED_OUT, overrun)
-        raise self._redact(RegistryError.from_crane_stderr(subject, reason or str(stderr), exit_code))
+        result = await self._crane.run(subject, command, environ, limit, stdin)
+        if result.exit_code:
+            raise self.redact(RegistryError.from_crane_stderr(subject, result.stderr, result.exit_code))
+        return result.stdout
 
-    def _execute(self, call: Call, program: Any, command: tuple[str, ...]) -> tuple[int, str]:
-        """Run crane in this thread; return its exit code, and why it could not be run."""
-        try:
-            with self._forks:
-                running = program(*command)
-        except (OSError, RuntimeError, sh.ForkException) as error:  # no process or thread can be started
-            return 1, f"Error: {process_limit_advice(str(error)) or f'crane could not be run: {error}'}"
-        call.pid = running.pid
-        if call.must_end:  # since before it ran
-            call.signal(signal.SIGKILL)
-        try:
-            running.wait()
-        except sh.ErrorReturnCode as error:
-            return error.exit_code, ""
-        finally:
-            call.pid = 0
-        return 0, ""
+    def environ_for(self, image: Reference) -> dict[str, str]:
+        """Return the environment in which a program has the account of `image`."""
+        return self._environ | {"DOCKER_CONFIG": str(self._credentials.directory(image))}
 
-    def _redact(self, error: RegistryError) -> RegistryError:
+    def redact(self, error: RegistryError) -> RegistryError:
+        """Return `error` without passwords and line breaks."""
         detail = to_plain_line(self._masker.mask(error.detail))[:LONGEST_DETAIL]
         return RegistryError(error.subject, error.kind, detail, error.host, status=error.status)
-
-    def close(self) -> None:
-        """Wait for the threads, whose processes have ended."""
-        self._threads.shutdown(cancel_futures=True)
-        self._null.close()
 
 
 def _insecure_flag(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001

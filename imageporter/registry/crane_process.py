@@ -49,6 +49,10 @@ class TimeLimits:
         copy = Limit(self.copy, f"{self.copy:g} seconds (COPY_TIMEOUT)", self.stall, GO_ARENA + COPY_MEMORY)
         return probe, replace(probe, memory=GO_ARENA + LISTING_MEMORY), copy
 
+    def of_cosign(self) -> Limit:
+        """Return the limit of a verification, which sends several requests."""
+        return Limit(self.probe, f"{self.probe:g} seconds (PROBE_TIMEOUT)")
+
 
 class Call:
     """A crane process: started by a thread, bounded and killed by the event loop. `pid` is 0 while it does not run."""

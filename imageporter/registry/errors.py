@@ -17,6 +17,7 @@ class ErrorKind(Enum):
     TIMED_OUT = "timed out"
     WITHOUT_TLS = "without TLS"
     NOT_TRUSTED = "not trusted"
+    REJECTED = "rejected"
     UNREACHABLE = "unreachable"
     OTHER = "failed"
 
@@ -24,7 +25,7 @@ class ErrorKind(Enum):
 # The user has to act first: the registry has no TLS, or its certificate is not trusted on this machine.
 INSECURE = frozenset({ErrorKind.WITHOUT_TLS, ErrorKind.NOT_TRUSTED})
 REFUSED = frozenset({ErrorKind.UNAUTHORIZED, ErrorKind.DENIED})
-PERMANENT = frozenset({ErrorKind.NOT_FOUND}) | REFUSED | INSECURE
+PERMANENT = frozenset({ErrorKind.NOT_FOUND, ErrorKind.REJECTED}) | REFUSED | INSECURE
 SERVER_ERRORS = range(500, 600)
 
 _KIND_OF_STATUS = {

@@ -262,6 +262,6 @@ def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error:
 
 
 def _rule(origin: str, target: str) -> Rule:
-    source, platforms, referrers = split_origin(origin)
+    source, platforms, referrers, key = split_origin(origin)
     text = f"{source!r} -> {target!r}"
-    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers)
+    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers, key)

@@ -11,6 +11,7 @@ from imageporter.system.signals import Shutdown
 
 BUNDLE = Path(__file__).resolve().parents[2]
 CHECK_SECONDS = 60
+MADE = frozenset({"crane", "supercronic"})  # by `make tools`
 
 
 def find_program(name: str, preferred: str | None, problems: Problems) -> str:
@@ -24,7 +25,8 @@ def find_program(name: str, preferred: str | None, problems: Problems) -> str:
     if path is None:
         shown = repr(wanted) if wanted.startswith(("/", "./", "../", name)) else f"a text of {len(wanted)} characters"
         text = f"{shown} is not a program that can be run"
-        problems.add(name.upper(), f"{text}; run `make tools`, or set {name.upper()} to the path of {name}")
+        remedy = "run `make tools`" if name in MADE else "install it"
+        problems.add(name.upper(), f"{text}; {remedy}, or set {name.upper()} to the path of {name}")
     return path or ""
 
 

@@ -44,8 +44,8 @@ class Cosign:
 
     def verifies(self, registry: Registry, name: str, way: str) -> bool:
         """Whether cosign accepts the image."""
-        flags = ("--key=cosign.pub", "--insecure-ignore-tlog=true", "--allow-http-registry")
-        flags += ("--new-bundle-format=false",) if way == "signature tags" else ()
+        flags = ["--key=cosign.pub", "--insecure-ignore-tlog=true", "--allow-http-registry"]
+        flags += ["--new-bundle-format=false"] if way == "signature tags" else []
         return self.run("verify", *flags, f"{registry}/{name}").returncode == 0
 
 
@@ -219,3 +219,51 @@ def test_other_artifacts_are_copied_and_skipped_when_unchanged(user: User, sourc
     for name in types:
         assert target.manifest(f"mirror/{name}") == source.manifest(name)
     assert set(user.sync().outcomes.values()) == {"skipped"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_a_signed_image_is_copied(user: User, source: Registry, target: Registry, cosign: Cosign, way: str) -> None:
+    for name in ("signed", "unsigned", "other"):
+        source.push(f"{name}:1", name)
+    cosign.sign(source, "signed:1", way)
+    other = Cosign(user.home / "other keys")
+    other.sign(source, "other:1", way)
+    rule = {"signed": {"key": str(cosign.key)}}
+    user.write(
+        "images.json",
+        {f"{source}/{name}:1": {"target": f"{target}/{name}", **rule} for name in ("signed", "unsigned", "other")},
+    )
+    run = user.sync()
+    assert run.code == 1
+    assert target.digest("signed:1") == source.digest("signed:1")
+    errors = {row["source"]: row["error"] for row in run.events("image.done") if row.get("error")}
+    for name in ("unsigned", "other"):
+        assert target.tags(name) == []
+        reference = f"{source}/{name}@{source.digest(f'{name}:1')}"
+        assert errors[f"{source}/{name}:1"].startswith(f"source rejected: {reference} is not signed with {cosign.key}: ")
+    # a push does not go around it
+    with Hook.of(user) as hook:
+        assert hook.hook(f"{source}/unsigned:1")[0] == 202
+    assert user.sync("--queue").code == 1
+    assert target.tags("unsigned") == []
+
+
+def test_keys_and_programs_that_are_missing(user: User, source: Registry, target: Registry, cosign: Cosign) -> None:
+    rule = {"target": f"{target}/app", "signed": {"key": "missing.pub"}}
+    user.write("images.json", {f"{source}/app:1": rule})
+    run = user.run("sync.py")
+    assert (run.code, run.lines[-1]) == (
+        2,
+        f"ERROR images.json: [\"{source}/app:1\"].signed.key: 'missing.pub' cannot be read: No such file or directory; "
+        "name the file with cosign's public key",
+    )
+    user.write("images.json", {f"{source}/app:1": rule | {"signed": {"key": str(cosign.folder / "cosign.key")}}})
+    assert (
+        "contains no public key; name the file that `cosign generate-key-pair` calls cosign.pub" in user.run("sync.py").output
+    )
+    user.write("images.json", {f"{source}/app:1": rule | {"signed": {"key": str(cosign.key)}}})
+    run = user.run("sync.py", COSIGN="/nowhere/cosign")
+    assert (run.code, run.lines[-1]) == (
+        2,
+        "ERROR COSIGN: '/nowhere/cosign' is not a program that can be run; install it, or set COSIGN to the path of cosign",
+    )

@@ -161,7 +161,7 @@ def test_a_key_that_no_terminal_can_show(user: User) -> None:
     run = user.run("sync.py", LOG_FORMAT="json")
     assert run.code == 2
     (message,) = [row["message"] for row in run.rows if row["level"] == "ERROR"]
-    keys = "source, target, tags, platforms, referrers and flatten"
+    keys = "source, target, tags, platforms, referrers, signed and flatten"
     assert message == f'images.json: [0]["x [31m FAKE"]: is not a known key; the keys are {keys}'
 
 

@@ -17,6 +17,7 @@ from imageporter.model.reference import Reference, parse
 from imageporter.registry.crane import Crane
 from imageporter.registry.crane_process import TimeLimits
 from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.program import Threads
 from imageporter.system.errors import UserError
 
 SOURCE, TARGET = parse("a.example.com/app@sha256:" + "0" * 64), Reference("b.example.com", "app", "1")
@@ -31,11 +32,12 @@ def crane_of(folder: Path, script: str, limits: TimeLimits = LIMITS, accounts: A
     program.write_text(f"#!/bin/bash\necho $$ >>{folder}/pids\n{script}\n")
     program.chmod(0o755)
     private.mkdir()
-    crane = Crane(str(program), private, accounts, {"PATH": os.environ["PATH"]}, limits, 4)
+    threads = Threads(4)
+    crane = Crane(str(program), private, accounts, {"PATH": os.environ["PATH"]}, limits, threads)
     try:
         yield crane
     finally:
-        crane.close()
+        threads.close()
 
 
 def pids(folder: Path) -> list[int]:

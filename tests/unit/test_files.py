@@ -77,7 +77,7 @@ def problems_in(name: str, content: str | bytes) -> list[str]:
                 "images.json: [0].target: must be a reference, or a list of references, found a number",
                 "images.json: [1].source: is missing; add it",
                 "images.json: [1].src: is not a known key; "
-                "the keys are source, target, tags, platforms, referrers and flatten",
+                "the keys are source, target, tags, platforms, referrers, signed and flatten",
             ],
         ),
         (

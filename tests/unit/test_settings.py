@@ -50,6 +50,7 @@ def test_the_defaults_of_the_contract() -> None:
         "log_format": "text",
         "no_color": False,
         "crane": None,
+        "cosign": None,
         "supercronic": None,
         "hook_listen": "0.0.0.0:8080",
         "hook_username": None,

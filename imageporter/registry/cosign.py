@@ -1,0 +1,53 @@
+"""cosign's verb verify: is an image signed with a key?"""
+
+import re
+from pathlib import Path
+
+from imageporter.model.account import Accounts
+from imageporter.model.reference import Reference
+from imageporter.registry.crane import Crane
+from imageporter.registry.crane_process import TimeLimits
+from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.program import Program, Result, Threads
+
+# cosign's exit codes (cmd/cosign/errors/exit_codes.go): no signature, no such tag, none that matches, no certificate.
+REJECTED = frozenset({10, 11, 12, 13})
+_ERROR = re.compile(r"^Error: (.*)", re.MULTILINE)
+_UNKNOWN_FLAG = "unknown flag"
+# The signatures of cosign 3 are referrers, and those of cosign 1 and 2 tags; cosign 3 looks for either.
+FORMATS = ((), ("--new-bundle-format=false",))
+
+
+class Cosign:
+    """cosign, with the credentials and the environment of `crane`."""
+
+    def __init__(self, executable: str, crane: Crane, accounts: Accounts, limits: TimeLimits, threads: Threads) -> None:
+        self._program = Program(executable, threads)
+        self._crane = crane
+        self._accounts = accounts
+        self._limit = limits.of_cosign()
+
+    async def verify(self, image: Reference, key: Path) -> None:
+        """Raise RegistryError unless `image`, a digest, is signed with the private key of the public `key`.
+
+        The transparency log is not asked. The signature may be a referrer or a tag.
+        """
+        first: Result | None = None
+        for flags in FORMATS:
+            result = await self._verify(image, key, flags)
+            if not result.exit_code:
+                return
+            first = first if first and _UNKNOWN_FLAG in result.stderr else result
+        assert first is not None  # noqa: S101 (for mypy: there are formats)
+        found = _ERROR.search(first.stderr)
+        detail = found[1] if found else f"cosign exited with {first.exit_code}"
+        kind = ErrorKind.REJECTED if first.exit_code in REJECTED else ErrorKind.OTHER
+        text = (
+            f"{image} is not signed with {key}: {detail}" if kind is ErrorKind.REJECTED else f"cosign verify {image}: {detail}"
+        )
+        raise self._crane.redact(RegistryError("source", kind, text, image.host))
+
+    async def _verify(self, image: Reference, key: Path, flags: tuple[str, ...]) -> Result:
+        insecure = ("--allow-http-registry", "--allow-insecure-registry") if self._accounts.is_insecure(image) else ()
+        command = ("verify", f"--key={key}", "--insecure-ignore-tlog=true", *flags, *insecure, str(image))
+        return await self._program.run("source", command, self._crane.environ_for(image), self._limit)
