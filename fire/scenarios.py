@@ -246,6 +246,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             arrange=http2,
             images=150,
             settings={"PROBES": "128"},
+            seconds=SLOW,
         ),
         Scenario(
             "RST_STREAM with 100 open streams",
@@ -255,6 +256,7 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             arrange=http2,
             images=150,
             settings={"PROBES": "128"},
+            seconds=SLOW,
         ),
     ]
     if campaign.short:

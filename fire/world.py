@@ -203,16 +203,23 @@ def _name_server() -> Iterator[None]:
 
     def serve(server: socket.socket) -> None:
         with suppress(OSError):
-            while True:
-                question, client = server.recvfrom(512)
+            while question_and_client := server.recvfrom(512):
+                question, client = question_and_client
+                if not question:  # the end
+                    return
                 # RFC 1035: the question comes back as a response (0x8000) that the name does not exist (3).
                 server.sendto(question[:2] + b"\x81\x83" + question[4:6] + bytes(6) + question[12:], client)
 
     with socket.socket(type=socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as silent:
         server.bind((NAME_SERVER, 53))
         silent.bind((DEAD_NAME_SERVER, 53))
-        threading.Thread(target=serve, args=(server,), daemon=True).start()
-        yield
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        try:
+            yield
+        finally:
+            silent.sendto(b"", (NAME_SERVER, 53))
+            thread.join()
 
 
 def _listens(port: int) -> bool:
