@@ -138,6 +138,8 @@ async def open_pass(
             referrers = Referrers(client, crane, lookup, settings.probe_timeout)
         yield SyncPass(Registries(lookup, crane, referrers, cosign), records, settings, shutdown, on_outcome)
     finally:
+        if referrers is not None:
+            await referrers.close()
         threads.close()
         if client is not None:
             await client.close()

@@ -1,6 +1,7 @@
 """The command line of sync.py."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
     parser = _parser()
     flags = _given(parser, argv)
     if len(images := flags.get("image_arguments", ())) % 2:
-        parser.error(f"each image has a source and a target, found {len(images)} arguments")
+        took = f"; --explain took {flags['explain']!r} as its image" if flags.get("explain") else ""
+        parser.error(f"each image has a source and a target, found an odd number of them ({shlex.join(images)}){took}")
     return read_settings(flags, problems)
 
 

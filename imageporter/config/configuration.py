@@ -163,6 +163,8 @@ def _validate_combined(data: Any, path: Path, settings: Settings, problems: Prob
         accounts = accounts_file.validate_accounts(combined.auth, location["auth"], problems, process_environ())
     rules: tuple[Rule, ...] = ()
     if parts.images:
-        defaults = images_file.validate_defaults(combined.defaults or {}, location["defaults"], problems)
+        defaults = images_file.validate_defaults(
+            {} if combined.defaults is None else combined.defaults, location["defaults"], problems
+        )
         rules = images_file.validate_images(combined.images, location["images"], problems, defaults)
     return Configuration(with_file_values(settings, combined.sync.values()), accounts, rules)

@@ -33,6 +33,9 @@ def _target(value: Any) -> str:
         target_name.check_target(value)
         return str(value)  # its name is validated once the source is known
     selector = parse_selector(value)
+    if "/" not in value and "." in value.partition(":")[0]:
+        name = reference.shown(value)
+        raise ValueError(f"{name!r} is a registry without a repository; write {name}/ to keep the source's path")
     if selector.filter:
         raise ValueError(f"{reference.shown(value)!r} has a pattern; a target names its tags, or none")
     if selector.digest and reference.parse(value).tag:
@@ -149,6 +152,8 @@ def validate_images(
             try:
                 rule = _rule(where, entry, target, default_tag, defaults)
                 _require_equal_sides(rule)
+                if not rule.needs_listing:
+                    rule.images()  # may have names that no registry can have
                 rules.append(rule)
             except ValueError as error:
                 problems.add(f"{location.path}: {where.inside}", str(error))
@@ -185,10 +190,17 @@ def _rule(location: Location, entry: _Entry, target: str, default_tag: str | Non
     left = parse_selector(entry.source, default_tag if own is None else None)
     if own is not None and (left.image_count is not None or left.filter):
         raise ValueError(f"{reference.shown(entry.source)!r} chooses tags, and so does `tags`; leave out one or the other")
-    left = select_tags(left, own, defaults.tags)
+    is_given = "tags" in entry.options.model_fields_set  # perhaps as null: no filter
+    left = select_tags(left, own, None if is_given else defaults.tags)
     # If several tags arrive, or the name is the source's, "no tag" cannot mean `latest`.
     keeps_tag = left.image_count != 1 or own is not None or target_name.depends_on_source(target)
     right = parse_target(target, left, options.flatten, None if keeps_tag else default_tag)
+    if entry.options.flatten and not target_name.depends_on_source(target):
+        raise ValueError(f"{reference.shown(target)!r} is not made from the source, so `flatten` has no effect; leave it out")
+    if options.platforms and left.digest and right.image_count is None:
+        raise ValueError(
+            f"{reference.shown(target)!r} has no tag, and an index of some platforms has another digest; add a tag"
+        )
     chosen = platforms.parse(options.platforms) if options.platforms else None
     return Rule(
         location.inside, f"{entry.source!r} -> {target!r}", left, right, chosen, bool(options.referrers), _key(options)

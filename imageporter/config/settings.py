@@ -109,7 +109,7 @@ class Settings:
         False, values.boolean, "run by the schedule, which has logged its warnings itself", "--scheduled"
     )
     explain: str | None = _setting(
-        None, values.text_as_it_is, "show which tags each rule takes, or what it does with IMAGE, and exit", "--explain"
+        None, values.image_or_nothing, "show which tags each rule takes, or what it does with IMAGE, and exit", "--explain"
     )
     image_arguments: tuple[str, ...] = _setting((), tuple, "sources and targets, in place of an images file", "--")
     given: frozenset[str] = frozenset()

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from imageporter.model import reference
+
 LONGEST_WAIT = 366 * 24 * 3600  # seconds
 
 # A number, a short word, a time zone, an address with its port.
@@ -122,3 +124,10 @@ def text_as_it_is(text: str) -> str:
 def is_set(text: str) -> bool:
     """Return whether there is a text."""
     return bool(text)
+
+
+def image_or_nothing(text: str) -> str:
+    """Parse an image reference, or the empty string."""
+    if text:
+        reference.parse(text)
+    return text

@@ -88,7 +88,10 @@ def explain(rules: Sequence[Rule], listed: Listed, image: str) -> Iterator[str]:
         else:
             if rule.needs_listing:
                 yield f"  {explain_counts(rule, tags)}"
-            yield from (f"  {_shown(rule, one)}" for one in rule.sources(tags))
+            sources = rule.sources(tags)
+            yield from (f"  {_shown(rule, one)}" for one in sources)
+            if rule.source.filter and len(sources) < rule.source.filter.minimum:
+                yield f"{FAILED}takes {len(sources)} tags, and `min` is {rule.source.filter.minimum}"
 
 
 def _fate(rule: Rule, listed: Sequence[str], wanted: Reference) -> str:

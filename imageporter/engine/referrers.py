@@ -6,6 +6,7 @@ specification 1.1); if it cannot, the tag `sha256-<hex>` is an index of them.
 """
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,28 +14,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imageporter.engine.backoff import Operation
-from imageporter.engine.retry import Attempts, IndexedImage, Step
+from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Slots
 from imageporter.model.image import Image
 from imageporter.model.platforms import index_children
 from imageporter.model.reference import Reference, is_digest
 from imageporter.registry.crane import DIGEST_TAG, Crane
-from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
 from imageporter.registry.lookup import DigestLookup
 
 if TYPE_CHECKING:
     from imageporter.registry.client import Client  # which needs libcurl
 
 COSIGN_SUFFIXES = ("sig", "att", "sbom")
+MOST_SUBJECTS = 1000
+MOST_PAGES = 100
+_LINK = re.compile(r"\s*<([^>]+)>\s*;.*\brel=\"?next\"?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An image about an image, at the source and at the target."""
+    """An image about an image, at the source and at the target. `subject` is what it names; None for cosign's tags."""
 
     source: Reference
     target: Reference
     digest: str
+    subject: str | None = None
 
 
 class Referrers:
@@ -46,9 +51,15 @@ class Referrers:
         self._crane = crane
         self._lookup = lookup
         self._seconds = seconds
-        self._tags: dict[Reference, asyncio.Task[frozenset[str]]] = {}
+        self._tags: dict[Reference, asyncio.Task[frozenset[str] | None]] = {}
         # crane adds to the index `sha256-<hex>` by reading and writing it, so one copy at a time into a repository.
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def close(self) -> None:
+        """Cancel the lists of tags that nobody waits for any more."""
+        for task in self._tags.values():
+            task.cancel()
+        await asyncio.gather(*self._tags.values(), return_exceptions=True)
 
     async def missing(self, image: IndexedImage, digests: Iterable[str], attempts: Attempts, slots: Slots) -> list[Attachment]:
         """Return what refers to one of `digests`, or to an image in their indexes, and is not at the target."""
@@ -60,72 +71,135 @@ class Referrers:
         return list(found.values())
 
     async def copy(self, image: IndexedImage, found: Iterable[Attachment], attempts: Attempts, slots: Slots) -> None:
-        """Copy what `missing` has found, and verify it."""
+        """Copy what `missing` has found, and verify it. All are tried; then the first error is raised."""
         step = Step(Operation.COPY, image.copy_hosts, slots, image.pair, restarts_clock=False)
+        errors = []
         for one in found:
-            await attempts.run(image, step, partial(self._copy, one))
+            try:
+                await attempts.run(image, step, partial(self._copy, one))
+            except FailedError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def _missing(self, image: Image, digest: str) -> list[Attachment]:
         source, target = image.source, image.target
-        children = index_children(await self._read("source", source, f"manifests/{digest}") or "")
-        subjects = [digest, *(child for child, _ in children or () if is_digest(child))]
+        subjects = await self._subjects(source, digest)
         tags = await self._digest_tags(Reference(source.host, source.path))
         found = [one for subject in subjects for one in await self._missing_tags(image, subject, tags)]
         for subject in subjects:
-            there = await self._referrers("source", source, subject)
-            here = await self._referrers("target", target, subject) if there else frozenset()
-            found += [Attachment(source.at(one), target.at(one), one) for one in sorted(there - here)]
+            there = await self._list("source", source, subject, may_be_tagged=tags is None or fallback_tag(subject) in tags)
+            here = await self._list("target", target, subject) if there else frozenset()
+            found += [Attachment(source.at(one), target.at(one), one, subject) for one in sorted(there - here)]
         return found
 
+    async def _subjects(self, source: Reference, digest: str) -> list[str]:
+        """Return `digest` and, if it is an index, the digests in it and in the indexes in it."""
+        subjects = {digest: None}
+        unread = [digest]
+        while unread and len(subjects) < MOST_SUBJECTS:
+            children = index_children(await self._crane.manifest("source", source.at(unread.pop()))) or ()
+            new = [child for child, _ in children if is_digest(child) and child not in subjects]
+            # Only an index in an index has children of its own, and its platform is not named.
+            unread += [child for child, platform in children if child in new and not platform]
+            subjects |= dict.fromkeys(new)
+        return list(subjects)
+
     async def _copy(self, attachment: Attachment) -> None:
-        async with self._locks[attachment.target.repository]:
-            await self._crane.copy(attachment.source, attachment.target)
-            found = await self._lookup.digest("target", attachment.target)
+        target = attachment.target
+        async with self._locks[target.repository]:
+            await self._crane.copy(attachment.source, target)
+            found = await self._lookup.digest("target", target)
+            listed = await self._list("target", target, attachment.subject) if attachment.subject else frozenset()
         if found != attachment.digest:
             detail = f"has {found} after the copy of {attachment.source}"
-            raise RegistryError("target", ErrorKind.OTHER, detail, attachment.target.host)
+            raise RegistryError("target", ErrorKind.OTHER, detail, target.host)
+        if attachment.subject and attachment.digest not in listed:
+            # crane does not push what is there already, and so does not list it, either.
+            detail = (
+                f"{target} is there, but not listed as a referrer of {attachment.subject}; delete it there, and sync again"
+            )
+            raise RegistryError("target", ErrorKind.OTHER, detail, target.host)
 
-    async def _missing_tags(self, image: Image, subject: str, tags: Iterable[str]) -> list[Attachment]:
-        """Return cosign's tags for `subject` whose target is not equal."""
+    async def _missing_tags(self, image: Image, subject: str, tags: frozenset[str] | None) -> list[Attachment]:
+        """Return cosign's tags for `subject` whose target is not equal. If no `tags` are listed, they are looked up."""
         found = []
         for tag in cosign_tags(subject):
-            if tag not in tags:
+            if tags is not None and tag not in tags:
                 continue
             source, target = (Reference(one.host, one.path, tag) for one in (image.source, image.target))
-            digest = await self._lookup.digest("source", source)
-            try:
-                is_equal = await self._lookup.digest("target", target) == digest
-            except RegistryError as error:
-                if error.concerns_registry:
-                    raise
-                is_equal = False
-            if not is_equal:
+            digest = await self._digest_if_any("source", source, is_listed=tags is not None)
+            if digest and await self._digest_if_any("target", target) != digest:
                 found.append(Attachment(Reference(source.host, source.path, digest=digest), target, digest))
         return found
 
-    async def _digest_tags(self, repository: Reference) -> frozenset[str]:
-        """Return the tags of `repository` that are derived from digests. They are listed once."""
+    async def _digest_if_any(self, subject_name: str, reference: Reference, *, is_listed: bool = False) -> str | None:
+        """Return the digest of a tag; None if it is not there, or may not be seen."""
+        try:
+            return await self._lookup.digest(subject_name, reference)
+        except RegistryError as error:
+            if is_listed or error.kind not in {ErrorKind.NOT_FOUND, *REFUSED}:
+                raise
+            return None
+
+    async def _digest_tags(self, repository: Reference) -> frozenset[str] | None:
+        """Return the tags of `repository` that are derived from digests, which are listed once; None if it has no list."""
         task = self._tags.get(repository)
         if task is None:
-            task = self._tags[repository] = asyncio.ensure_future(self._crane.list_digest_tags(repository))
+            task = self._tags[repository] = asyncio.ensure_future(self._list_digest_tags(repository))
         try:
             return await asyncio.shield(task)
         except RegistryError:
             self._tags.pop(repository, None)  # the next attempt asks again
             raise
 
-    async def _referrers(self, subject_name: str, repository: Reference, digest: str) -> frozenset[str]:
-        """Return the digests of what names `digest` as its subject."""
-        listed = await self._read(subject_name, repository, f"referrers/{digest}")
-        if listed is None:
-            listed = await self._read(subject_name, repository, f"manifests/{fallback_tag(digest)}")
-        children = index_children(listed or "") or ()
-        return frozenset(child for child, _ in children if is_digest(child))
+    async def _list_digest_tags(self, repository: Reference) -> frozenset[str] | None:
+        try:
+            return await self._crane.list_digest_tags(repository)
+        except RegistryError as error:
+            if error.kind in {ErrorKind.NOT_FOUND, *REFUSED}:  # an image may be pulled by digest all the same
+                return None
+            raise
 
-    async def _read(self, subject_name: str, repository: Reference, path: str) -> str | None:
-        """Return the body of a GET request below `repository`; None if there is nothing."""
-        response = await self._client.get(subject_name, repository, path, self._seconds)
-        return response.body.decode(errors="replace") if response else None
+    async def _list(
+        self, subject_name: str, repository: Reference, digest: str, *, may_be_tagged: bool = True
+    ) -> frozenset[str]:
+        """Return the digests of what names `digest` as its subject, by the API and by the tag that stands in for it."""
+        found: set[str] = set()
+        path: str | None = f"referrers/{digest}"
+        has_api = False
+        for _ in range(MOST_PAGES):
+            response = await self._client.get(subject_name, repository, path, self._seconds) if path else None
+            if response is None:
+                break
+            has_api = True
+            found |= _parse(subject_name, repository, response.body.decode(errors="replace"))
+            path = _next_page(subject_name, repository, response.header("link"))
+        if may_be_tagged and (subject_name == "source" or not has_api):
+            tag = Reference(repository.host, repository.path, fallback_tag(digest))
+            if await self._digest_if_any(subject_name, tag):
+                found |= _parse(subject_name, repository, await self._crane.manifest(subject_name, tag))
+        return frozenset(found)
+
+
+def _parse(subject_name: str, repository: Reference, body: str) -> set[str]:
+    """Return the digests in a list of referrers. Raises RegistryError if it is no list, which is not the same as none."""
+    children = index_children(body)
+    if children is None or not all(is_digest(child) for child, _ in children):
+        detail = f"{repository.repository}: the registry's list of referrers is not an index of sha256 digests"
+        raise RegistryError(subject_name, ErrorKind.OTHER, detail, repository.host)
+    return {child for child, _ in children}
+
+
+def _next_page(subject_name: str, repository: Reference, link: str | None) -> str | None:
+    """Return the path of the next page below the repository; None if there is none. It must be at the same registry."""
+    if not link:
+        return None
+    found = _LINK.match(link)
+    if not found or not found[1].startswith(f"/v2/{repository.path}/referrers/"):
+        detail = f"{repository.repository}: the list of referrers continues at an unknown place"
+        raise RegistryError(subject_name, ErrorKind.OTHER, detail, repository.host)
+    return found[1].removeprefix(f"/v2/{repository.path}/")
 
 
 def cosign_tags(digest: str) -> tuple[str, ...]:

@@ -214,7 +214,7 @@ class SyncPass:
         source, target = image.image.source, image.image.target
         if image.image.platforms is None:
             return Content(digest, digest)
-        if found == self._records.made_digest(image.image, digest):
+        if not image.image.referrers and found == self._records.made_digest(image.image, digest):
             return Content(digest, found)
         step = Step(Operation.LOOKUP, frozenset({source.host}), self._lookup_slots, restarts_clock=False)
         content = await self._attempts.run(image, step, lambda: self._contents.select(image.image, digest))

@@ -42,6 +42,10 @@ class Image:
 def split_origin(origin: str) -> tuple[str, Platforms | None, bool, str | None]:
     """Return the source of an `origin`, and its platforms, referrers and key. Raises ValueError."""
     source, *options = origin.split(" ")
+    if len({option.partition("=")[0] if option.startswith("+") else "" for option in options}) < len(options):
+        raise ValueError(f"{origin!r} has an option twice")
+    if unknown := [one for one in options if one.startswith("+") and one != REFERRERS and not one.startswith(SIGNED_BY)]:
+        raise ValueError(f"{origin!r} has the unknown option {unknown[0]!r}")
     platforms = [platform_model.parse_text(option) for option in options if not option.startswith("+")]
     keys = [unquote(option.removeprefix(SIGNED_BY)) for option in options if option.startswith(SIGNED_BY)]
     return source, platforms[0] if platforms else None, REFERRERS in options, keys[0] if keys else None

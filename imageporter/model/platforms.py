@@ -39,7 +39,8 @@ def parse(value: str | list[str]) -> Platforms:
 
 def parse_text(text: str) -> Platforms:
     """Return the platforms whose `str` is `text`."""
-    return parse(text[1:-1].split(",") if text.startswith("[") else text)
+    is_list = text.startswith("[") and text.endswith("]")
+    return parse(text[1:-1].split(",") if is_list else text)
 
 
 def platform_of(description: Any) -> str:
@@ -58,23 +59,25 @@ def select_children(manifest: str, platforms: Platforms) -> tuple[str, ...] | No
     children = index_children(manifest)
     if children is None:
         return None
-    found: dict[str, None] = {}
     for name in platforms.names:
-        matching = [digest for digest, platform in children if _covers(name, platform)]
+        matching = [(digest, platform) for digest, platform in children if _covers(name, platform)]
         if not matching:
             raise ValueError(_missing(name, [platform for _, platform in children]))
-        if platforms.is_single and len(matching) > 1:
-            several = ", ".join(platform for _, platform in children if _covers(name, platform))
-            raise ValueError(f"has several images for {name}: {several}; name one of them")
-        found |= dict.fromkeys(matching)
-    return tuple(digest for digest, _ in children if digest in found)
+        if platforms.is_single:
+            exact = [(digest, platform) for digest, platform in matching if platform == name] or matching
+            if len({digest for digest, _ in exact}) > 1:
+                several = ", ".join(platform for _, platform in exact)
+                raise ValueError(f"has several images for {name}: {several}; name one of them, or its digest")
+            return (exact[0][0],)
+    # As crane filters: entry by entry, so one image may be there for two platforms.
+    return tuple(digest for digest, platform in children if any(_covers(name, platform) for name in platforms.names))
 
 
 def require_platform(config: str, platforms: Platforms) -> None:
     """Raise ValueError unless the image with the configuration `config` is of one of `platforms`."""
     try:
         platform = platform_of(json.loads(config))
-    except ValueError:
+    except (ValueError, RecursionError):
         platform = ""
     if platform and not any(_covers(name, platform) for name in platforms.names):
         raise ValueError(_missing(", ".join(platforms.names), [platform]))
@@ -89,7 +92,7 @@ def index_children(manifest: str) -> list[tuple[str, str]] | None:
         if not isinstance(content.get("manifests"), list):
             return None
         return [(str(child["digest"]), platform_of(child.get("platform"))) for child in content["manifests"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -12,8 +12,11 @@ from typing import Any, Protocol
 from imageporter.model import reference
 
 # The version in a tag, as lenient as the charts and images of the world: `v1.2`, `1.2.3-rc1`, Helm's `1.2.3_build`.
-_VERSION = re.compile(r"[vV=]?(\d+(?:\.\d+)*)((?:-[0-9A-Za-z.-]+)?)(?:[+_]([0-9A-Za-z.-]+))?")
-_LONGEST_NUMBER = 15  # digits: JavaScript's safe integers, npm's limit
+# Numbers have 15 digits at most, npm's limit (JavaScript's safe integers).
+_PARTS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_VERSION = re.compile(rf"[vV=]?(\d{{1,15}}(?:\.\d{{1,15}}){{0,2}})((?:-{_PARTS})?)(?:[+_]({_PARTS}))?")
+_LONGEST_RANGE = 500  # characters
+_GLOB = re.compile(r"[A-Za-z0-9_.*?-]+")
 _DIGITS = re.compile(r"(\d+)")
 PRERELEASE = "a prerelease is only taken if the range names one of the same version, as '>=7.2.0-rc1' does"
 _GLOB_PARTS = {"*": ".*", "?": "."}
@@ -93,8 +96,10 @@ class TagFilter:
     @property
     def takes_only_included(self) -> bool:
         """Whether nothing but `include` chooses tags, so that there is nothing to add to."""
-        others = (self.match, self.semver, self.sort, self.newest)
-        return bool(self.include_names or self.include.patterns) and all(other is None for other in others)
+        others = (self.match, self.semver, self.newest)
+        excludes_others = self.exclude.patterns or self.exclude.names - self.include.names
+        has_included = self.include_names or self.include.patterns
+        return bool(has_included and not excludes_others) and all(other is None for other in others)
 
     @property
     def needs_listing(self) -> bool:
@@ -170,7 +175,7 @@ class TagFilter:
     def _sorted(self, versions: dict[str, str]) -> list[str]:
         """Return the tags, the newest last. A tag that is no version is older than every version."""
         key = _KEYS[self._sort_of(versions)]
-        return [tag for _, tag in sorted((key(text), tag) for tag, text in versions.items())]
+        return [tag for *_, tag in sorted((key(text), _natural_key(tag), tag) for tag, text in versions.items())]
 
 
 def _drop(versions: dict[str, str], dropped: dict[str, str], name: str, stages: list[Stage]) -> None:
@@ -189,8 +194,6 @@ def parse_version(text: str) -> Any | None:
     if not found:
         return None
     numbers = found[1].split(".")
-    if len(numbers) > 3 or max(map(len, numbers)) > _LONGEST_NUMBER:
-        return None
     plain = ".".join([*map(str, map(int, numbers)), *["0"] * (3 - len(numbers))])
     try:
         return nodesemver.make_semver(f"{plain}{found[2]}{'+' + found[3] if found[3] else ''}", loose=True)
@@ -203,9 +206,11 @@ def parse_range(text: str) -> VersionRange:
     import nodesemver  # noqa: PLC0415
 
     try:
-        parsed: VersionRange = nodesemver.make_range(text, loose=True)
+        # Not leniently: npm would ignore what it does not understand.
+        parsed: VersionRange = nodesemver.make_range(" ".join(text[:_LONGEST_RANGE].split()), loose=False)
     except ValueError:
-        raise ValueError(f"{text!r} is not a range of versions; write for example '>=7 <9', '^1.2' or '1.x || 2.x'") from None
+        advice = "separate with spaces, and write for example '>=7 <9', '^1.2' or '1.x || 2.x'"
+        raise ValueError(f"{text[:_LONGEST_RANGE]!r} is not a range of versions; {advice}") from None
     return parsed
 
 
@@ -217,13 +222,13 @@ def parse_matcher(texts: Iterable[str], compile_pattern: Callable[[str, str], Pa
             if len(text) < 3 or not text.endswith("/"):
                 raise ValueError(f"{text!r} has a pattern that does not end in '/'; write /pattern/")
             patterns.append((text, compile_pattern(text[1:-1], text)))
-        elif "*" in text or "?" in text:
+        elif _GLOB.fullmatch(text) and ("*" in text or "?" in text):
             parts = "".join(_GLOB_PARTS.get(letter) or re.escape(letter) for letter in text)
             patterns.append((text, compile_pattern(f"^(?:{parts})$", text)))
         elif reference.is_tag(text):
             names.append(text)
         else:
-            raise ValueError(f"{text!r} is not a tag; write a tag, a glob like '*-rc*', or /pattern/")
+            raise ValueError(f"{text!r} is neither a tag nor a glob like '*-rc*'; write a regular expression as /pattern/")
     return TagMatcher(frozenset(names), tuple(patterns))
 
 

@@ -25,6 +25,8 @@ def check_separator(text: str) -> None:
 
 def check_target(text: str) -> None:
     """Raise ValueError, with a text that can follow "what: ", if `text` has a key that is none of KEYS."""
+    if TAG in text.partition("/")[0]:  # the source would choose the registry
+        raise ValueError(f"{reference.shown(text)!r} has {TAG} in its registry; write it after the first '/'")
     for found in _KEY.findall(text):
         if found not in KEYS:
             raise ValueError(f"{reference.shown(text)!r} has {found!r}; the keys are {', '.join(KEYS[:-1])} and {KEYS[-1]}")

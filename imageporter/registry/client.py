@@ -32,6 +32,7 @@ ACCEPT = (
 )
 USER_AGENT = "User-Agent: imageporter"
 OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
+NO_SUCH_API = frozenset({400, NOT_FOUND, 405, 406, 501})  # of registries that do not know an endpoint
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
 MAX_RETIRED = 8
 CLOSE_SECONDS = 1.0
@@ -83,7 +84,7 @@ class Client:
         return accepted_digest(response, image.digest) if response.status == OK else None
 
     async def get(self, subject: str, image: Reference, path: str, seconds: float) -> Response | None:
-        """Return the response to the GET request for `path` below the repository of `image`; None if there is nothing (404).
+        """Return the response to the GET request for `path` below the repository of `image`; None if the API is not there.
 
         Raises RegistryError if there was any other response, or no complete one within `seconds`.
         """
@@ -98,7 +99,7 @@ class Client:
         if response is None:
             detail = f"GET {image.repository}: {path}: there was no clear response"
             raise RegistryError(subject, ErrorKind.OTHER, detail, image.host)
-        if response.status not in {OK, NOT_FOUND}:
+        if response.status not in {OK, *NO_SUCH_API}:
             raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after(response))
         return response if response.status == OK else None
 

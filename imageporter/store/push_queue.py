@@ -121,9 +121,11 @@ class PushQueue:
         rules = []
         for source, target, push in rows:
             try:
-                rules.append(_rule(source, target))
+                rule = _rule(source, target)
+                rule.images()
+                rules.append(rule)
                 self._taken[source, target] = push
-            except ValueError as error:  # somebody has edited the file
+            except (ValueError, TypeError, AttributeError) as error:  # somebody has edited the file
                 logger.error("{} has an invalid image: {}; it is skipped", path, error)
         return tuple(rules)
 

@@ -91,7 +91,7 @@ def test_one_image_of_an_index(user: User, source: Registry, target: Registry, c
     [
         (["linux/amd64", "linux/s390x"], "has no image for linux/s390x; it has {all}"),
         ("windows/amd64", "has no image for windows/amd64; it has {all}"),
-        ("linux/arm", "has several images for linux/arm: linux/arm/v6, linux/arm/v7; name one of them"),
+        ("linux/arm", "has several images for linux/arm: linux/arm/v6, linux/arm/v7; name one of them, or its digest"),
     ],
 )
 def test_a_platform_that_is_missing(
