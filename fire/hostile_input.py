@@ -115,6 +115,7 @@ GOOD_SUFFIX: Strategy[str] = evenly(
 )
 GOOD_HOSTS = (*HOSTS[1:], *HOSTS[4:])
 GOOD_REFERENCES = pieces(st.sampled_from(GOOD_HOSTS), st.sampled_from(PATHS[:3]), GOOD_SUFFIX)
+GOOD_SOURCES = pieces(st.sampled_from(GOOD_HOSTS), st.sampled_from(PATHS[:3]), st.sampled_from(("", ":1", ":v1", ":latest")))
 SOURCES = mostly(GOOD_REFERENCES, REFERENCES)
 LISTED = st.lists(mostly(PLAIN_TAGS, TEXT), max_size=12)
 

@@ -122,8 +122,7 @@ class Mirror:
 
     def rules(self, names: Iterable[Name]) -> dict[str, str]:
         """Return a rule for each repository and tag; an empty tag means every tag."""
-        here, there = self.hosts
-        return {f"{here}/{name}{tag and f':{tag}'}": f"{there}/{MIRROR}/{name}" for name, tag in names}
+        return {f"{self.hosts[0]}/{name}{tag and f':{tag}'}": f"{self.hosts[1]}/{MIRROR}/{name}" for name, tag in names}
 
     def run(self, what: str, copied: int, skipped: int) -> Figures:
         """Run sync.py, which must copy and skip so many images; return what it took."""
@@ -131,7 +130,8 @@ class Mirror:
             done = measured([sys.executable, SYNC], self.user.folder, self.env, LIMIT)
         report = json.loads((self.data / "report.json").read_text())
         found = (done.code, *(report[key] for key in ("copied", "skipped", "failed")))
-        self.table.check(found == (0, copied, skipped, 0), f"{what}: exit code, copied, skipped and failed are {found}")
+        end = (self.user.folder / "output.log").read_text(errors="replace")[-500:]
+        self.table.check(found == (0, copied, skipped, 0), f"{what}: exit code, copied, skipped, failed: {found}; {end!r}")
         self.table.check(not list(self.user.tmp.iterdir()), f"{what}: a pass left files in TMPDIR")
         most = {name if name == "memory" else f"most {name}": value for name, value in combine(max, samples).items()}
         return most | {"memory with cranes": done.memory, "seconds": done.wall}
@@ -234,9 +234,9 @@ class Service:
 
     def _figures(self) -> Figures:
         pids = {"entrypoint.py": self.schedule.process.pid, "hook.py": self.hook.running.process.pid}
-        below = [descendants(pid) for pid in pids.values()]
-        pids["supercronic"] = next(iter(below[0]), 0)  # the nearest; it forks, so others may have its name
-        found: Figures = {"processes": len(below[0]) + len(below[1]) + 2}
+        below = descendants(self.schedule.process.pid)
+        pids["supercronic"] = next(iter(below), 0)  # the nearest; it forks, so others may have its name
+        found: Figures = {"processes below entrypoint.py": len(below)}
         for name, pid in pids.items():
             found |= {f"{figure} of {name}": value for figure, value in held_by(pid, "VmRSS").items()}
         return found | held_in(self._mirror.data) | {"files in TMPDIR": len(list(self._mirror.user.tmp.iterdir()))}
