@@ -182,6 +182,8 @@ def in_core_files(one: World, search: Search, table: Table) -> int:
             with suppress(ProcessLookupError):
                 os.kill(process.pid if victim == "sync.py" else cranes[0], signal.SIGABRT)
             process.wait(LIMIT)
+            # The next pass removes the private directory, where passwords belong.
+            table.check(one.sync(LIMIT, **SETTINGS).code == 0, f"core files: the pass after that of {victim} failed")
         with (
             quiet(),
             one.user.running("hook.py", **Hook.ENV | {"HOOK_USERNAME": "somebody", "HOOK_PASSWORD": canary}) as running,
@@ -190,7 +192,6 @@ def in_core_files(one: World, search: Search, table: Table) -> int:
             running.end(signal.SIGABRT)
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
-    table.check(one.sync(LIMIT, **SETTINGS).code == 0, "core files: the next pass failed")  # it removes the private directory
     cores = [path for path in one.user.folder.rglob("core*") if path.is_file()]
     table.check(not cores, f"core files were written: {[path.name for path in cores]}")
     return 3
