@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import TOOLS, Hook, Registry, User, log_of, start, wait_for
+from support import TOOLS, Hook, Proxy, Registry, Stall, User, log_of, start, wait_for
+
+from imageporter.engine.referrers import fallback_tag
 
 COSIGN, ORAS = TOOLS / "cosign", TOOLS / "oras"
 WAYS = {
@@ -271,3 +276,97 @@ def test_keys_and_programs_that_are_missing(user: User, source: Registry, target
         2,
         "ERROR COSIGN: '/nowhere/cosign' is not a program that can be run; install it, or set COSIGN to the path of cosign",
     )
+
+
+def answering(body: str, status: str = "200 OK", header: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{header}\r\n"
+    return (head + body).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html>", '{"errors": []}', '{"manifests": null}', '{"manifests": [{"digest": "sha512:00"}]}', '{"manifests": [{}]}'],
+)
+def test_a_list_of_referrers_that_is_none_is_a_failure(user: User, body: str, tmp_path: Path) -> None:
+    """It must not look like an empty list."""
+    with contextmanager(serve)(tmp_path, "source", "with the API") as source:
+        source.push("app:1")
+        proxy = Proxy(source, lambda request: answering(body) if b"GET /v2/app/referrers/" in request else None)
+        user.write("images.json", {f"{proxy}/app:1": {"target": f"{source}/copy/app", "referrers": True}})
+        run = user.sync()
+    assert run.code == 1
+    (error,) = [row["error"] for row in run.events("image.done")]
+    assert error == f"source failed: {proxy}/app: the registry's list of referrers is not an index of sha256 digests"
+
+
+def test_pages_of_referrers(user: User, tmp_path: Path) -> None:
+    with contextmanager(serve)(tmp_path, "source", "with the API") as source:
+        digest = source.push("app:1")
+        attached_here = [attach(source, "app:1", text) for text in ("one", "two")]
+        first, second = (json.dumps({"manifests": [{"digest": one}]}) for one in attached_here)
+
+        def page(request: bytes) -> bytes | None:
+            if b"/referrers/" not in request:
+                return None
+            if b"?page=2" in request:
+                return answering(second)
+            return answering(first, header=f'Link: </v2/app/referrers/{digest}?page=2>; rel="next"\r\n')
+
+        proxy = Proxy(source, page)
+        user.write("images.json", {f"{proxy}/app:1": {"target": f"{source}/copy/app", "referrers": True}})
+        assert user.sync().code == 0
+        assert attached(source, "copy/app:1") == set(attached_here)
+
+        def elsewhere(request: bytes) -> bytes | None:
+            link = 'Link: <https://x.example/>; rel="next"\r\n'
+            return answering(first, header=link) if b"/referrers/" in request else None
+
+        other = Proxy(source, elsewhere)
+        user.write("images.json", {f"{other}/app:1": {"target": f"{source}/copy/app", "referrers": True}})
+        run = user.sync()
+        assert run.code == 1
+        assert run.events("image.done")[0]["error"].endswith("app: the list of referrers continues at an unknown place")
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
+def test_a_registry_that_does_not_know_the_api(user: User, status: str, tmp_path: Path) -> None:
+    with contextmanager(serve)(tmp_path, "source", "without it") as source:
+        source.push("app:1")
+        digest = attach(source, "app:1", "new")
+        proxy = Proxy(source, lambda request: answering("", status) if b"/referrers/" in request else None)
+        user.write("images.json", {f"{proxy}/app:1": {"target": f"{source}/copy/app", "referrers": True}})
+        assert user.sync().code == 0
+        assert attached(source, "copy/app:1") == {digest}
+
+
+def test_a_referrer_that_the_target_does_not_list_is_a_failure(user: User, tmp_path: Path) -> None:
+    """The process was killed, say, between the referrer and the tag that lists it. crane does not push it again."""
+    with (
+        contextmanager(serve)(tmp_path, "source", "without it") as source,
+        contextmanager(serve)(tmp_path, "target", "without it") as target,
+    ):
+        source.push("app:1")
+        digest = attach(source, "app:1", "new")
+        write(user, source, target)
+        assert user.sync().code == 0
+        target.crane("delete", f"{target}/mirror/app:{fallback_tag(source.digest('app:1'))}", check=False)
+        lists = target.config.parent / "target/docker/registry/v2/repositories/mirror/app/_manifests/tags"
+        shutil.rmtree(lists / fallback_tag(source.digest("app:1")), ignore_errors=True)
+        assert attached(target, "mirror/app:1") == set()
+        run = user.sync()
+        if run.code == 0:  # crane has listed it again
+            assert attached(target, "mirror/app:1") == {digest}
+        else:
+            (error,) = [row["error"] for row in run.events("image.done")]
+            assert f"is there, but not listed as a referrer of {source.digest('app:1')}; delete it there" in error
+
+
+def test_a_signal_while_the_tags_are_listed(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    stall = Stall(b"/tags/list")
+    proxy = Proxy(source, stall)
+    user.write("images.json", {f"{proxy}/app:1": {"target": f"{target}/app", "referrers": True}})
+    with user.running("sync.py", RETRIES="0") as running:
+        wait_for(stall.holding.is_set, "the tags are listed")
+        assert running.end(signal.SIGTERM, seconds=10).code == 143
+    stall.release.set()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from imageporter.config.files import Location
-from imageporter.config.images_file import validate_images
+from imageporter.config.images_file import validate_defaults, validate_images
 from imageporter.model.rule import Rule
 from imageporter.system.errors import Problems
 
@@ -76,3 +76,45 @@ def test_locations_of_rules() -> None:
     assert [rule.location for rule in rules] == ["[0].target[0]", "[0].target[1]", "[1].target"]
     rules, _ = validate({"aa:1": ["bb", "cc"]})
     assert [rule.location for rule in rules] == ['["aa:1"][0]', '["aa:1"][1]']
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (
+            {"source": "a.io/bb:1", "target": "registry.example.com"},
+            "[0].target: 'registry.example.com' is a registry without a repository; write registry.example.com/ to keep the "
+            "source's path",
+        ),
+        (
+            {"source": "a.io/bb:1", "target": "b.io/cc", "flatten": "-"},
+            "[0].target: 'b.io/cc' is not made from the source, so `flatten` has no effect; leave it out",
+        ),
+        (
+            {"source": "a.io/bb:1", "target": "{tag}:5000/cc"},
+            "[0].target: '{tag}:5000/cc' has {tag} in its registry; write it after the first '/'",
+        ),
+        (
+            {"source": "a.io/bb@sha256:" + "0" * 64, "target": "b.io/cc/", "platforms": ["linux/amd64"]},
+            "[0].target: 'b.io/cc/' has no tag, and an index of some platforms has another digest; add a tag",
+        ),
+    ],
+)
+def test_options_that_cannot_work(row: dict[str, Any], problem: str) -> None:
+    _, problems = validate([row])
+    assert problems == [f"images.yaml: {problem}"]
+
+
+def test_a_name_that_the_tag_makes_invalid_is_a_problem() -> None:
+    _, problems = validate([{"source": "a.io/bb:" + "x" * 128, "target": "b.io/all:{name}-{tag}"}])
+    assert len(problems) == 1
+    assert problems[0].startswith("images.yaml: [0].target: ")
+
+
+def test_null_takes_no_defaults() -> None:
+    problems = Problems()
+    defaults = validate_defaults({"tags": {"newest": 1}, "platforms": "linux/amd64"}, Location(Path("config.yaml")), problems)
+    data = {"a.io/bb": {"target": "b.io/cc", "tags": None, "platforms": None}, "a.io/dd": "b.io/dd"}
+    rules = validate_images(data, Location(Path("config.yaml")), problems, defaults)
+    assert not problems
+    assert [(rule.source.filter is None, rule.platforms is None) for rule in rules] == [(True, True), (False, False)]
