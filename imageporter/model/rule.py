@@ -59,6 +59,7 @@ class Rule:
     platforms: Platforms | None = None
     referrers: bool = False
     signed_by: str | None = None
+    yields: bool = False  # to an earlier rule with the same source and target, whose options may be newer
 
     @property
     def as_image(self) -> Image:
@@ -199,7 +200,7 @@ def expand(
             earlier = first.setdefault(image.target, image)
             if earlier is image:
                 yield image
-            elif earlier.origin != image.origin:
+            elif earlier.source != image.source or (earlier.origin != image.origin and not rule.yields):
                 refuse(image, f"is the target of {earlier.location} already, and of {image.location}; keep one")
 
 

@@ -83,7 +83,7 @@ class PushQueue:
         self._inode = self._current_inode()
         self._lock = threading.Lock()
         self._read_only = read_only
-        self._taken: dict[tuple[str, str], int] = {}  # (source, target): push
+        self._taken: dict[tuple[str, str], tuple[str, int]] = {}  # (source, target): origin and push
 
     def put(self, images: Iterable[Image], limit: int) -> PutResult:
         """Queue all of `images` or none, so that at most `limit` are queued; they are on disk when this returns.
@@ -122,9 +122,9 @@ class PushQueue:
         for source, target, push in rows:
             try:
                 rule = _rule(source, target)
-                rule.images()
+                (image,) = rule.images()
                 rules.append(rule)
-                self._taken[source, target] = push
+                self._taken[str(image.source), str(image.target)] = source, push
             except (ValueError, TypeError, AttributeError) as error:  # somebody has edited the file
                 logger.error("{} has an invalid image: {}; it is skipped", path, error)
         return tuple(rules)
@@ -135,11 +135,11 @@ class PushQueue:
         An image that was pushed again after `take` stays. Does not raise: an image that cannot be removed is only checked
         once more.
         """
-        pair = (outcome.image.origin, str(outcome.image.target))
-        push = self._taken.get(pair)
-        if push is None or self._read_only or outcome.status in _UNFINISHED:
+        target = str(outcome.image.target)
+        taken = self._taken.get((str(outcome.image.source), target))
+        if taken is None or self._read_only or outcome.status in _UNFINISHED:
             return
-        key = (*reversed(pair), push)
+        key = (target, *taken)
         try:
             if outcome.status is Status.FAILED:
                 error = outcome.error or ""
@@ -266,4 +266,4 @@ def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error:
 def _rule(origin: str, target: str) -> Rule:
     source, platforms, referrers, key = split_origin(origin)
     text = f"{source!r} -> {target!r}"
-    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers, key)
+    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers, key, yields=True)

@@ -149,3 +149,15 @@ def test_mistakes(user: User, source: Registry, target: Registry) -> None:
         write(user, source, target, platforms)
         run = user.run("sync.py")
         assert (run.code, run.lines[-1]) == (2, f'ERROR images.json: ["{source}/app:1"].platforms: {reason}')
+
+
+def test_a_rule_that_was_changed_after_a_push_wins_in_the_full_pass(
+    user: User, source: Registry, target: Registry, children: dict[str, str]
+) -> None:
+    user.write("images.json", {f"{source}/app:1": f"{target}/app"})
+    with Hook.of(user) as hook:
+        assert hook.hook(f"{source}/app:1")[0] == 202
+        write(user, source, target, ["linux/amd64"])
+        assert user.sync().outcomes == {f"{target}/app:1": "copied"}
+        assert digests(target, "app:1") == [children["linux/amd64"]]
+        assert hook.call("/status")[1]["queue"]["images"] == 0
