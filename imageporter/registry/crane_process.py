@@ -14,9 +14,8 @@ from imageporter.system.processes import bytes_transferred, signal_group
 KILL_AFTER = 3  # seconds between SIGTERM and SIGKILL
 STALL_CHECKS = 8  # per STALL_TIMEOUT
 GO_ARENA = 80 << 20  # bytes of address space that a program in Go maps, and does not use
-LOOKUP_MEMORY = 100 << 20
+CALL_MEMORY = 100 << 20
 LISTING_MEMORY = 500 << 20  # a page of a million tags
-COPY_MEMORY = 150 << 20
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class TimeLimits:
 
         All of them need 15 MB, whatever the size of the image. A registry may send a manifest of 100 MiB, which crane reads.
         """
-        probe = Limit(self.probe, f"{self.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + LOOKUP_MEMORY)
-        copy = Limit(self.copy, f"{self.copy:g} seconds (COPY_TIMEOUT)", self.stall, GO_ARENA + COPY_MEMORY)
+        probe = Limit(self.probe, f"{self.probe:g} seconds (PROBE_TIMEOUT)", memory=GO_ARENA + CALL_MEMORY)
+        copy = Limit(self.copy, f"{self.copy:g} seconds (COPY_TIMEOUT)", self.stall, GO_ARENA + CALL_MEMORY)
         return probe, replace(probe, memory=GO_ARENA + LISTING_MEMORY), copy
 
     def of_cosign(self) -> Limit:

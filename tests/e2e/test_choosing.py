@@ -142,7 +142,10 @@ def test_images_on_the_command_line(user: User, source: Registry, target: Regist
     assert set(run.outcomes) == {f"{target}/one:8", f"{target}/copies/library/redis:9.0.0"}
     run = user.run("sync.py", f"{source}/library/redis:8.0.0")
     assert run.code == 2
-    assert run.output.endswith("sync.py: error: each image has a source and a target, found 1 arguments\n")
+    found = f"found an odd number of them ({source}/library/redis:8.0.0)"
+    assert run.output.endswith(f"sync.py: error: each image has a source and a target, {found}\n")
+    run = user.run("sync.py", "--explain", "a.io/bb:1", "b.io/bb:1")
+    assert run.output.endswith(", found an odd number of them (b.io/bb:1); --explain took 'a.io/bb:1' as its image\n")
     run = user.run("sync.py", "--images", "images.json", "A:1", "b.io/bb")
     assert run.code == 2
     assert run.lines[-2:] == [
