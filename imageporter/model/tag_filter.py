@@ -5,6 +5,7 @@ The order is fixed: match, semver, exclude, sort, newest, then the tags to inclu
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -67,10 +68,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The tags that a filter takes, in the order of the list, and what each of its stages did."""
+    """The tags that a filter takes of those `listed`, in the order of the list, and what each of its stages did."""
 
+    listed: Sequence[str]
     tags: tuple[str, ...]
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def counts(self) -> str:
+        """How many tags each stage has left: `412 listed, 96 after semver`."""
+        return ", ".join([f"{len(self.listed)} listed", *(f"{stage.left} after {stage.name}" for stage in self.stages)])
 
     def why_dropped(self, tag: str) -> str | None:
         """Return which filter dropped `tag`, and why; None if it is taken, or was never there."""
@@ -127,17 +134,16 @@ class TagFilter:
         excluded = {tag: f"{found!r} excludes it" for tag in versions if (found := self.exclude.find(tag))}
         _drop(versions, excluded, "exclude", stages)
         if self.newest is not None and not all_ages:
-            ordered = self._sorted(versions)
-            order = f"by {self._sort_of(versions).value}"
-            older = ordered[: -self.newest]
-            _drop(versions, dict.fromkeys(older, f"it is not among the newest {self.newest} {order}"), "newest", stages)
+            sort = self._sort_of(versions)
+            older = _sorted(versions, sort)[: -self.newest]
+            reason = f"it is not among the newest {self.newest} by {sort.value}"
+            _drop(versions, dict.fromkeys(older, reason), "newest", stages)
         taken = dict.fromkeys(tag for tag in listed if tag in versions)
-        added = [tag for tag in listed if tag not in taken and self.include.find(tag) and not self.exclude.find(tag)]
-        missing = [name for name in self.names if name not in taken and name not in added]
-        tags = (*taken, *added, *dict.fromkeys(missing))
+        taken |= dict.fromkeys(tag for tag in listed if self.include.find(tag) and not self.exclude.find(tag))
+        tags = tuple(taken | dict.fromkeys(self.names))
         if self.include_names or self.include.patterns:
             stages.append(Stage("include", len(tags), {}))
-        return Selection(tags, tuple(stages))
+        return Selection(listed, tags, tuple(stages))
 
     def _versions(self, listed: Sequence[str], stages: list[Stage]) -> dict[str, str]:
         """Return the tags that `match` and `semver` leave, each with the text of its version."""
@@ -172,10 +178,11 @@ class TagFilter:
         parsed = sum(_VERSION.fullmatch(text) is not None for text in versions.values())
         return Sort.SEMVER if 2 * parsed > len(versions) else Sort.NATURAL
 
-    def _sorted(self, versions: dict[str, str]) -> list[str]:
-        """Return the tags, the newest last. A tag that is no version is older than every version."""
-        key = _KEYS[self._sort_of(versions)]
-        return [tag for *_, tag in sorted((key(text), _natural_key(tag), tag) for tag, text in versions.items())]
+
+def _sorted(versions: dict[str, str], sort: Sort) -> list[str]:
+    """Return the tags, the newest last. A tag that is no version is older than every version."""
+    key = _KEYS[sort]
+    return [tag for *_, tag in sorted((key(text), _natural_key(tag), tag) for tag, text in versions.items())]
 
 
 def _drop(versions: dict[str, str], dropped: dict[str, str], name: str, stages: list[Stage]) -> None:
@@ -205,12 +212,14 @@ def parse_range(text: str) -> VersionRange:
     """Return a range of npm (https://github.com/npm/node-semver#ranges). Raises ValueError like `parse_selector`."""
     import nodesemver  # noqa: PLC0415
 
-    try:
-        # Not leniently: npm would ignore what it does not understand.
-        parsed: VersionRange = nodesemver.make_range(" ".join(text[:_LONGEST_RANGE].split()), loose=False)
-    except ValueError:
+    parsed: VersionRange | None = None
+    if len(text) <= _LONGEST_RANGE:
+        with suppress(ValueError):
+            # Not leniently: npm would ignore what it does not understand.
+            parsed = nodesemver.make_range(" ".join(text.split()), loose=False)
+    if parsed is None:
         advice = "separate with spaces, and write for example '>=7 <9', '^1.2' or '1.x || 2.x'"
-        raise ValueError(f"{text[:_LONGEST_RANGE]!r} is not a range of versions; {advice}") from None
+        raise ValueError(f"{text[:_LONGEST_RANGE]!r} is not a range of versions; {advice}")
     return parsed
 
 
