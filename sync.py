@@ -20,11 +20,10 @@ if __name__ == "__main__":
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageporter.config import list_from
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
 from imageporter.engine import expansion, reporting, summary
@@ -61,6 +60,8 @@ class Plan:
 def main(argv: Sequence[str]) -> int:
     """Run one pass with the flags `argv`; return its exit code."""
     if listing := command_line.list_from(argv):
+        from imageporter.config import list_from  # noqa: PLC0415 (a pass does not pay for it)
+
         return list_from.print_rows(*listing)
     with Shutdown() as shutdown:
         plan = read(argv, shutdown)
@@ -77,11 +78,14 @@ def main(argv: Sequence[str]) -> int:
             push_queue.open_queue(data_dir, required=queue_only, read_only=plan.settings.dry_run) as queue,
         ):
             if plan.settings.explain is not None:
-                return asyncio.run(explain(plan, private, records, shutdown))
+                opened = open_pass(plan, plan.rules, private, records, shutdown, queue.settle)
+                exit_code = asyncio.run(explain(opened, plan.rules, plan.settings.explain))
+                return shutdown.exit_code or exit_code
             rules = (*plan.rules, *queue.take())
             name = summary.QUEUE_RUN if queue_only else summary.PASS
             stopwatch = summary.log_pass_start(rules, name, dry_run=plan.settings.dry_run)
-            outcomes = asyncio.run(run_pass(plan, rules, private, records, shutdown, queue.settle))
+            opened = open_pass(plan, rules, private, records, shutdown, queue.settle)
+            outcomes = asyncio.run(run_pass(opened, rules))
             exit_code = shutdown.exit_code or summary.exit_code(outcomes)
 
             reporting.report_pass(plan.settings, outcomes, stopwatch, exit_code)
@@ -89,25 +93,18 @@ def main(argv: Sequence[str]) -> int:
     return exit_code
 
 
-async def run_pass(
-    plan: Plan,
-    rules: Sequence[Rule],
-    private: Path,
-    records: Records,
-    shutdown: Shutdown,
-    on_outcome: Callable[[Outcome], None],
-) -> list[Outcome]:
+async def run_pass(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence[Rule]) -> list[Outcome]:
     """Make every target of `rules` equal to its source; return the outcomes."""
-    async with open_pass(plan, rules, private, records, shutdown, on_outcome) as sync_pass:
+    async with opened as sync_pass:
         return await sync_pass.run(rules)
 
 
-async def explain(plan: Plan, private: Path, records: Records, shutdown: Shutdown) -> int:
-    """Print which tags each rule takes, or what happens to one; return the exit code."""
-    async with open_pass(plan, plan.rules, private, records, shutdown, lambda _: None) as sync_pass:
-        lines = await sync_pass.explain(plan.rules, plan.settings.explain or "")
+async def explain(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence[Rule], image: str) -> int:
+    """Print which tags each of `rules` takes, or what happens to `image`; return the exit code."""
+    async with opened as sync_pass:
+        lines = await sync_pass.explain(rules, image)
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    return shutdown.exit_code or int(any(line.startswith(expansion.FAILED) for line in lines))
+    return int(any(line.startswith(expansion.FAILED) for line in lines))
 
 
 @asynccontextmanager

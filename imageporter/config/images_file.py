@@ -9,7 +9,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from imageporter.config import files
 from imageporter.config.files import Location
-from imageporter.config.rule_options import NESTED_KEYS, NO_OPTIONS, OPTION_KEYS, OptionsEntry, select_tags, with_defaults
+from imageporter.config.rule_options import (
+    NESTED_KEYS,
+    NO_OPTIONS,
+    OPTION_KEYS,
+    OptionsEntry,
+    one_or_many,
+    select_tags,
+    with_defaults,
+)
 from imageporter.model import platforms, reference, target_name
 from imageporter.model.image import Image
 from imageporter.model.reference import DEFAULT_TAG, Reference
@@ -43,12 +51,8 @@ def _target(value: Any) -> str:
     return str(value)
 
 
-def _one_or_many(value: Any) -> str | None:
-    return "<one>" if isinstance(value, str) else "<many>" if isinstance(value, list) else None
-
-
 def _one_or_many_or_object(value: Any) -> str | None:
-    return "<object>" if isinstance(value, dict) else _one_or_many(value)
+    return "<object>" if isinstance(value, dict) else one_or_many(value)
 
 
 Source = Annotated[str, AfterValidator(_source)]
@@ -56,7 +60,7 @@ Target = Annotated[str, AfterValidator(_target)]
 Targets = Annotated[
     Annotated[Target, Tag("<one>")] | Annotated[list[Target], Field(min_length=1), Tag("<many>")],
     Discriminator(
-        _one_or_many,
+        one_or_many,
         custom_error_type="target_type",
         custom_error_message="must be a reference, or a list of references",
     ),

@@ -1,5 +1,6 @@
 """The options of a rule, which stand next to its target: keys of a row, of an object in the map, and of `defaults`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 
 from imageporter.model import platforms, target_name
 from imageporter.model.rule import TagSelector, compile_pattern
-from imageporter.model.tag_filter import Sort, TagFilter, parse_matcher, parse_range
+from imageporter.model.tag_filter import Sort, TagFilter, TagMatcher, parse_matcher, parse_range
 from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 MOST_TAGS = 1_000_000
@@ -64,10 +65,15 @@ TagNames = Annotated[
 ]
 
 
+def one_or_many(value: Any) -> str | None:
+    """Return the tag of a value that may be one text or a list of them, for a Discriminator."""
+    return "<one>" if isinstance(value, str) else "<many>" if isinstance(value, list) else None
+
+
 PlatformNames = Annotated[
     Annotated[str, Tag("<one>")] | Annotated[list[str], Field(min_length=1), Tag("<many>")],
     Discriminator(
-        lambda value: "<one>" if isinstance(value, str) else "<many>" if isinstance(value, list) else None,
+        one_or_many,
         custom_error_type="target_type",
         custom_error_message="must be a platform, or a list of platforms",
     ),
@@ -154,15 +160,7 @@ def select_tags(source: TagSelector, own: TagsEntry | None, default: TagsEntry |
             return source
         chosen = default.to_filter()
         if source.filter is not None:
-            chosen = TagFilter(
-                source.filter.match,
-                chosen.semver,
-                chosen.semver_text,
-                chosen.exclude,
-                sort=chosen.sort,
-                newest=chosen.newest,
-                minimum=chosen.minimum,
-            )
+            chosen = replace(chosen, match=source.filter.match, include=TagMatcher(), include_names=())
         return TagSelector(source.repository, filter=chosen)
     chosen = own.to_filter()
     if chosen.needs_listing:

@@ -65,21 +65,26 @@ class Contents:
             if self._cosign is None:
                 raise RegistryError("source", ErrorKind.REJECTED, "there is no cosign to verify its signature")
             await self._cosign.verify(image.source.at(content.source), Path(image.signed_by))
-        if content.children is None or (image.platforms and image.platforms.is_single):
-            digest = content.digest or content.source
+        if content.digest is not None:
             # By digest, so that a tag which moves meanwhile cannot mix two images.
-            await self._crane.copy(image.source.at(digest), target)
-            found = await self._lookup.digest("target", target)
-            if found != digest:
-                raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {digest}", target.host)
-            return digest
+            await copy_verified(self._crane, self._lookup, image.source.at(content.digest), target)
+            return content.digest
         assert image.platforms is not None  # noqa: S101 (for mypy)
+        assert content.children is not None  # noqa: S101
         await self._crane.filter_index(image.source.at(content.source), target, image.platforms.names)
         found = await self._lookup.digest("target", target)
         if not await self.is_index_of(target.at(found), content.children):
             detail = f"{found} is not an index of {image.platforms} after the copy of {content.source}"
             raise RegistryError("target", ErrorKind.OTHER, detail, target.host)
         return found
+
+
+async def copy_verified(crane: Crane, lookup: DigestLookup, source: Reference, target: Reference) -> None:
+    """Copy `source`, a digest, to `target`, and raise RegistryError if the target is not that digest afterwards."""
+    await crane.copy(source, target)
+    found = await lookup.digest("target", target)
+    if found != source.digest:
+        raise RegistryError("target", ErrorKind.OTHER, f"has {found} after the copy of {source.digest}", target.host)
 
 
 def _checked(source: Reference, work: Callable[[], T]) -> T:

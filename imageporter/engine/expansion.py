@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from loguru import logger
-
 from imageporter.engine.backoff import Operation
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Slots
@@ -13,6 +11,7 @@ from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule, expand
+from imageporter.model.tag_filter import Selection
 from imageporter.registry.crane import Crane
 from imageporter.system import logs
 
@@ -57,19 +56,9 @@ def expand_rules(rules: Sequence[Rule], listed: Listed) -> list[Image | Outcome]
     def refuse(image: Image, reason: str) -> None:
         expanded.append(Outcome(image, Status.FAILED, error=reason))
 
-    for rule in rules:
-        tags = listed.get(rule.source.repository)
-        if rule.source.filter and isinstance(tags, tuple):
-            logger.debug("{}: {}", rule.location, explain_counts(rule, tags))
     for image in expand(rules, tags_of, refuse):
         expanded.append(image)  # noqa: PERF402 (the other two append as well)
     return expanded
-
-
-def explain_counts(rule: Rule, listed: Sequence[str]) -> str:
-    """Return how many tags of the source repository each filter of `rule` leaves: `412 listed, 96 after semver`."""
-    stages = rule.source.select(listed).stages
-    return ", ".join([f"{len(listed)} listed", *(f"{stage.left} after {stage.name}" for stage in stages)])
 
 
 def explain(rules: Sequence[Rule], listed: Listed, image: str) -> Iterator[str]:
@@ -83,28 +72,30 @@ def explain(rules: Sequence[Rule], listed: Listed, image: str) -> Iterator[str]:
         tags = listed.get(rule.source.repository, ())
         if isinstance(tags, Outcome):
             yield f"{FAILED}{tags.error}"
-        elif wanted is not None:
-            yield f"  {_fate(rule, tags, wanted)}"
-        else:
-            if rule.needs_listing:
-                yield f"  {explain_counts(rule, tags)}"
-            sources = rule.sources(tags)
-            yield from (f"  {_shown(rule, one)}" for one in sources)
-            if rule.source.filter and len(sources) < rule.source.filter.minimum:
-                yield f"{FAILED}takes {len(sources)} tags, and `min` is {rule.source.filter.minimum}"
+            continue
+        selection = rule.source.select(tags)
+        sources = rule.tagged(selection.tags) if rule.needs_listing else rule.sources()
+        if wanted is not None:
+            yield f"  {_fate(rule, selection, sources, wanted)}"
+            continue
+        if rule.needs_listing:
+            yield f"  {selection.counts}"
+        yield from (f"  {_shown(rule, one)}" for one in sources)
+        if rule.source.filter and len(sources) < rule.source.filter.minimum:
+            yield f"{FAILED}takes {len(sources)} tags, and `min` is {rule.source.filter.minimum}"
 
 
-def _fate(rule: Rule, listed: Sequence[str], wanted: Reference) -> str:
-    """Return what `rule` does with one tag or digest."""
+def _fate(rule: Rule, selection: Selection, sources: Sequence[Reference], wanted: Reference) -> str:
+    """Return what `rule`, which takes `sources`, does with one tag or digest."""
     wanted = wanted if wanted.digest else replace(wanted, tag=wanted.tag or reference.DEFAULT_TAG)
-    if wanted in rule.sources(listed):
+    if wanted in sources:
         return _shown(rule, wanted)
     if not rule.needs_listing:
         return f"{wanted}: dropped, because the rule does not name it"
     tag = wanted.tag or ""
-    if tag not in listed:
+    if tag not in selection.listed:
         return f"{wanted}: not taken, because the repository does not list it"
-    return f"{wanted}: dropped by {rule.source.select(listed).why_dropped(tag)}"
+    return f"{wanted}: dropped by {selection.why_dropped(tag)}"
 
 
 def _shown(rule: Rule, source: Reference) -> str:

@@ -14,12 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imageporter.engine.backoff import Operation
+from imageporter.engine.content import copy_verified
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Slots
 from imageporter.model.image import Image
 from imageporter.model.platforms import index_children
-from imageporter.model.reference import Reference, is_digest
-from imageporter.registry.crane import DIGEST_TAG, Crane
+from imageporter.model.reference import DIGEST_TAG, Reference, is_digest
+from imageporter.registry.crane import Crane
 from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
 from imageporter.registry.lookup import DigestLookup
 
@@ -29,16 +30,19 @@ if TYPE_CHECKING:
 COSIGN_SUFFIXES = ("sig", "att", "sbom")
 MOST_SUBJECTS = 1000
 MOST_PAGES = 100
+UNSEEN = frozenset({ErrorKind.NOT_FOUND}) | REFUSED  # not there, or not for this account
 _LINK = re.compile(r"\s*<([^>]+)>\s*;.*\brel=\"?next\"?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An image about an image, at the source and at the target. `subject` is what it names; None for cosign's tags."""
+    """An image about an image: its digest at the source, and where it belongs at the target.
+
+    `subject` is the digest that it names; None for cosign's tags.
+    """
 
     source: Reference
     target: Reference
-    digest: str
     subject: str | None = None
 
 
@@ -56,7 +60,7 @@ class Referrers:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def close(self) -> None:
-        """Cancel the lists of tags that nobody waits for any more."""
+        """Cancel the listings of tags that are still running."""
         for task in self._tags.values():
             task.cancel()
         await asyncio.gather(*self._tags.values(), return_exceptions=True)
@@ -90,7 +94,7 @@ class Referrers:
         for subject in subjects:
             there = await self._list("source", source, subject, may_be_tagged=tags is None or fallback_tag(subject) in tags)
             here = await self._list("target", target, subject) if there else frozenset()
-            found += [Attachment(source.at(one), target.at(one), one, subject) for one in sorted(there - here)]
+            found += [Attachment(source.at(one), target.at(one), subject) for one in sorted(there - here)]
         return found
 
     async def _subjects(self, source: Reference, digest: str) -> list[str]:
@@ -108,13 +112,9 @@ class Referrers:
     async def _copy(self, attachment: Attachment) -> None:
         target = attachment.target
         async with self._locks[target.repository]:
-            await self._crane.copy(attachment.source, target)
-            found = await self._lookup.digest("target", target)
+            await copy_verified(self._crane, self._lookup, attachment.source, target)
             listed = await self._list("target", target, attachment.subject) if attachment.subject else frozenset()
-        if found != attachment.digest:
-            detail = f"has {found} after the copy of {attachment.source}"
-            raise RegistryError("target", ErrorKind.OTHER, detail, target.host)
-        if attachment.subject and attachment.digest not in listed:
+        if attachment.subject and attachment.source.digest not in listed:
             # crane does not push what is there already, and so does not list it, either.
             detail = (
                 f"{target} is there, but not listed as a referrer of {attachment.subject}; delete it there, and sync again"
@@ -130,7 +130,7 @@ class Referrers:
             source, target = (Reference(one.host, one.path, tag) for one in (image.source, image.target))
             digest = await self._digest_if_any("source", source, is_listed=tags is not None)
             if digest and await self._digest_if_any("target", target) != digest:
-                found.append(Attachment(Reference(source.host, source.path, digest=digest), target, digest))
+                found.append(Attachment(source.at(digest), target))
         return found
 
     async def _digest_if_any(self, subject_name: str, reference: Reference, *, is_listed: bool = False) -> str | None:
@@ -138,7 +138,7 @@ class Referrers:
         try:
             return await self._lookup.digest(subject_name, reference)
         except RegistryError as error:
-            if is_listed or error.kind not in {ErrorKind.NOT_FOUND, *REFUSED}:
+            if is_listed or error.kind not in UNSEEN:
                 raise
             return None
 
@@ -157,7 +157,7 @@ class Referrers:
         try:
             return await self._crane.list_digest_tags(repository)
         except RegistryError as error:
-            if error.kind in {ErrorKind.NOT_FOUND, *REFUSED}:  # an image may be pulled by digest all the same
+            if error.kind in UNSEEN:  # an image may be pulled by digest all the same
                 return None
             raise
 

@@ -9,7 +9,6 @@ from imageporter.config.configuration import FOR_HOOK, Configuration, load_confi
 from imageporter.config.settings import Settings
 from imageporter.hook.routes import Routes
 from imageporter.system.errors import Problems
-from imageporter.system.plain_log import to_plain_line
 
 
 class RouteReloader:
@@ -36,7 +35,7 @@ class RouteReloader:
         if problems:
             logger.error("the files have changed and have mistakes; the hook keeps the previous rules")
             for problem in problems:
-                logger.error("{}", to_plain_line(problem))
+                logger.error("{}", problem)
         else:
             logger.info("the files have changed; the hook has reloaded them")
             self._routes = Routes(configuration.rules, configuration.routes)

@@ -7,11 +7,8 @@ from loguru import logger
 
 from imageporter.model.image import Image
 from imageporter.model.push_route import PushRoute
-from imageporter.model.reference import Reference
+from imageporter.model.reference import DIGEST_TAG, Reference
 from imageporter.model.rule import Rule
-
-# Tags of signatures and the like, which `crane ls --omit-digest-tags` leaves out as well.
-DIGEST_TAG = "sha256-"
 
 
 class Routes:

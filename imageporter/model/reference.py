@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
+# Begins the tags of signatures and the like, which `crane ls --omit-digest-tags` leaves out.
+DIGEST_TAG = "sha256-"
 MAX_NAME = 255
 SHORTEST_PATH = 2  # crane's rule, not docker's
 DOCKER_HUB_PARTS = 2  # namespace/repository

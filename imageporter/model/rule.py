@@ -37,7 +37,7 @@ class TagSelector:
 
     def select(self, listed: Sequence[str]) -> Selection:
         """Return which of the tags `listed` in the repository it takes."""
-        return self.filter.select(listed) if self.filter else Selection(tuple(listed))
+        return self.filter.select(listed) if self.filter else Selection(listed, tuple(listed))
 
     def references(self) -> Iterator[Reference]:
         """Yield the references that it names itself, without those that only the registry knows."""
@@ -75,8 +75,12 @@ class Rule:
         """Return the references on its left side, given the tags `listed` in its source repository."""
         if not self.needs_listing:
             return list(self.source.references())
+        return self.tagged(self.source.select(listed).tags)
+
+    def tagged(self, tags: Iterable[str]) -> list[Reference]:
+        """Return the `tags` of its source repository as references."""
         repository = self.source.repository
-        return [Reference(repository.host, repository.path, tag) for tag in self.source.select(listed).tags]
+        return [Reference(repository.host, repository.path, tag) for tag in tags]
 
     def images(self, listed: Sequence[str] = ()) -> tuple[Image, ...]:
         """Return its images, given the tags `listed` in its source repository. Raises ValueError like `pair`."""
@@ -188,9 +192,14 @@ def expand(
         listed = list_tags(rule) if rule.needs_listing else ()
         if listed is None:
             continue
-        sources = rule.sources(listed)
         if rule.needs_listing:
-            _check_count(rule, len(sources), refuse)
+            selection = rule.source.select(listed)
+            if rule.source.filter:
+                logger.debug("{}: {}", rule.location, selection.counts)
+            _check_count(rule, len(selection.tags), refuse)
+            sources = rule.tagged(selection.tags)
+        else:
+            sources = rule.sources()
         try:
             images = rule.pair(sources)
         except ValueError as error:

@@ -68,14 +68,8 @@ class Client:
         Raises RegistryError if a target does not exist, if there were too many requests, and if no complete response
         arrived within `seconds`.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                response = await self._head(image, seconds)
-        except TimeoutError:
-            detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
-            raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
-        except TooManyRequestsError as error:
-            response = error.response
+        path = f"manifests/{image.digest or image.tag or DEFAULT_TAG}"
+        response = await self._request(subject, "HEAD", image, path, seconds)
         if response is None:
             return None
         if response.status == TOO_MANY_REQUESTS or (response.status == NOT_FOUND and subject == "target"):
@@ -88,14 +82,7 @@ class Client:
 
         Raises RegistryError if there was any other response, or no complete one within `seconds`.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                response = await self._request("GET", image, path, seconds)
-        except TimeoutError:
-            detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
-            raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
-        except TooManyRequestsError as error:
-            response = error.response
+        response = await self._request(subject, "GET", image, path, seconds)
         if response is None:
             detail = f"GET {image.repository}: {path}: there was no clear response"
             raise RegistryError(subject, ErrorKind.OTHER, detail, image.host)
@@ -103,12 +90,22 @@ class Client:
             raise RegistryError.from_response(subject, response.request, image.host, response.status, retry_after(response))
         return response if response.status == OK else None
 
-    async def _head(self, image: Reference, seconds: float) -> Response | None:
-        """Return the response to the HEAD request for a manifest."""
-        return await self._request("HEAD", image, f"manifests/{image.digest or image.tag or DEFAULT_TAG}", seconds)
+    async def _request(self, subject: str, method: str, image: Reference, path: str, seconds: float) -> Response | None:
+        """Return the response to a request below a repository, or a 429 of the token service; None if there is none.
 
-    async def _request(self, method: str, image: Reference, path: str, seconds: float) -> Response | None:
-        """Return the response to a request below a repository. A cached token that is refused is renewed once."""
+        Raises RegistryError if it takes longer than `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send(method, image, path, seconds)
+        except TimeoutError:
+            detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
+            raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
+        except TooManyRequestsError as error:
+            return error.response
+
+    async def _send(self, method: str, image: Reference, path: str, seconds: float) -> Response | None:
+        """Send a request with the account of `image`. A cached token that is refused is renewed once."""
         while access := await self._authenticator.access(image, seconds):
             url = f"{access.url}/v2/{image.path}/{path}"
             headers = [ACCEPT, *access.headers]

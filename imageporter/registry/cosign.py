@@ -14,8 +14,8 @@ from imageporter.registry.program import Program, Result, Threads
 REJECTED = frozenset({10, 11, 12, 13})
 _ERROR = re.compile(r"^Error: (.*)", re.MULTILINE)
 _UNKNOWN_FLAG = "unknown flag"
-# The signatures of cosign 3 are referrers, and those of cosign 1 and 2 tags; cosign 3 looks for either.
-FORMATS = ((), ("--new-bundle-format=false",))
+# The signatures of cosign 3 are referrers, and those of cosign 1 and 2 tags. cosign 3 looks for one or the other.
+OLD_FORMAT = "--new-bundle-format=false"
 
 
 class Cosign:
@@ -32,22 +32,22 @@ class Cosign:
 
         The transparency log is not asked. The signature may be a referrer or a tag.
         """
-        first: Result | None = None
-        for flags in FORMATS:
-            result = await self._verify(image, key, flags)
-            if not result.exit_code:
-                return
-            first = first if first and _UNKNOWN_FLAG in result.stderr else result
-        assert first is not None  # noqa: S101 (for mypy: there are formats)
-        found = _ERROR.search(first.stderr)
-        detail = found[1] if found else f"cosign exited with {first.exit_code}"
-        kind = ErrorKind.REJECTED if first.exit_code in REJECTED else ErrorKind.OTHER
-        text = (
-            f"{image} is not signed with {key}: {detail}" if kind is ErrorKind.REJECTED else f"cosign verify {image}: {detail}"
-        )
+        failure = await self._verify(image, key)
+        if not failure.exit_code:
+            return
+        result = await self._verify(image, key, OLD_FORMAT)
+        if not result.exit_code:
+            return
+        if _UNKNOWN_FLAG not in result.stderr:
+            failure = result
+        found = _ERROR.search(failure.stderr)
+        detail = found[1] if found else f"cosign exited with {failure.exit_code}"
+        is_rejected = failure.exit_code in REJECTED
+        kind = ErrorKind.REJECTED if is_rejected else ErrorKind.OTHER
+        text = f"{image} is not signed with {key}: {detail}" if is_rejected else f"cosign verify {image}: {detail}"
         raise self._crane.redact(RegistryError("source", kind, text, image.host))
 
-    async def _verify(self, image: Reference, key: Path, flags: tuple[str, ...]) -> Result:
+    async def _verify(self, image: Reference, key: Path, *flags: str) -> Result:
         insecure = ("--allow-http-registry", "--allow-insecure-registry") if self._accounts.is_insecure(image) else ()
         command = ("verify", f"--key={key}", "--insecure-ignore-tlog=true", *flags, *insecure, str(image))
         return await self._program.run("source", command, self._crane.environ_for(image), self._limit)

@@ -9,7 +9,7 @@ from pathlib import Path
 from loguru import logger
 
 from imageporter.model.account import Account, Accounts
-from imageporter.model.reference import Reference, is_digest, is_tag
+from imageporter.model.reference import DIGEST_TAG, Reference, is_digest, is_tag
 from imageporter.registry.crane_process import Limit, TimeLimits
 from imageporter.registry.credentials import PLACEHOLDER, CraneCredentials, registry_of
 from imageporter.registry.errors import (
@@ -26,7 +26,6 @@ from imageporter.system.errors import UserError
 from imageporter.system.plain_log import to_plain_line
 
 CORRUPT = "error verifying sha256 checksum"
-DIGEST_TAG = "sha256-"  # of signatures and other images about an image
 PAGES = frozenset({100, 1000})  # how many tags registries put into a page
 # These would override DOCKER_CONFIG.
 FOREIGN_CREDENTIALS = frozenset({"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"})

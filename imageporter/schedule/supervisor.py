@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from imageporter.system.plain_log import PlainLog, to_plain_line
+from imageporter.system.plain_log import PlainLog
 from imageporter.system.processes import kill_with_parent, signal_group
 from imageporter.system.signals import SIGNALS, Shutdown
 
@@ -142,7 +142,7 @@ class Supervisor:
                 threading.Thread(target=self._kill_when_idle, daemon=True).start()
             else:
                 is_news = not self._shutdown.signum and not message.endswith(POSTPONED)
-                self._log.write(level if is_news else "DEBUG", to_plain_line(message))
+                self._log.write(level if is_news else "DEBUG", message)
 
     def _stop(self) -> None:
         """Let supercronic start nothing new, end the passes that run, and kill supercronic when none is left."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from loguru import logger
 
 from imageporter.system import logs
-from imageporter.system.plain_log import to_plain_line
 from imageporter.system.processes import forbid_core_files
 from imageporter.system.signals import InterruptedPassError
 
@@ -78,7 +77,7 @@ def error_handler(run: Callable[[], int]) -> int:
         return run()
     except UserError as error:
         for line in error.lines:
-            logger.log(error.level, "{}", to_plain_line(line))
+            logger.log(error.level, "{}", line)
         return error.exit_code
     except InterruptedPassError as error:
         logger.warning("interrupted before anything was attempted")
