@@ -111,7 +111,7 @@ class Feeder:
                 known.add(origin(error))
                 smallest = failing.pop()
                 failing.clear()
-                self.table.check(False, f"{target.name}: {told(error)}; the input: {shown(smallest)}")  # noqa: FBT003
+                self.table.check(holds=False, finding=f"{target.name}: {summary(error)}; the input: {shown(smallest)}")
         self.add(target.name, inputs, time.monotonic() - began, len(known))
 
     def add(self, name: str, inputs: int, seconds: float, defects: int) -> None:
@@ -175,7 +175,7 @@ def origin(error: BaseException) -> str:
     return f"{type(error).__name__} at {where}"
 
 
-def told(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """Return one line about a defect."""
     text = origin(error) if isinstance(error, BrokenPromiseError) else f"{origin(error)}: {error}"
     return " ".join(text.split())[:LONGEST_SHOWN]

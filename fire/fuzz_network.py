@@ -16,6 +16,7 @@ from feeder import Target, check_messages, expect
 from hostile_input import CANARY, OTHER_CANARY
 from hostile_wire import FORMS, PORT, Conversation, HookRequest, Webhook, run_of
 from hypothesis import strategies as st
+from odd_server import Connections
 
 from imageporter.config.configuration import FOR_HOOK, load_configuration
 from imageporter.config.settings import Secret, Settings
@@ -149,9 +150,9 @@ class HostileRegistry:
     def __init__(self, loop: asyncio.AbstractEventLoop, unhandled: list[str]) -> None:
         self._loop = loop
         self._unhandled = unhandled
-        self._server = loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20))
+        self._open = Connections(self._converse)
+        self._server = loop.run_until_complete(asyncio.start_server(self._open, "127.0.0.1", 0, limit=1 << 20))
         self._address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._scripts: dict[str, Iterator[bytes]] = {}
         self._head = b""  # the last response to HEAD
 
@@ -170,7 +171,7 @@ class HostileRegistry:
         for name in ("pings", "tokens", "heads"):
             self._scripts[name] = itertools.cycle(getattr(conversation, name))
         accounts = Accounts({self._address: Account(self._address, "alice", CANARY)})
-        # A realm elsewhere is asked for a token through a proxy: nothing leaves this machine.
+        # A realm may name any host. The proxy is this server, so that no request leaves the machine.
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://{self._address}")
         async with Client(accounts, None, proxies, width=8) as client:
             for subject in ("source", "target"):
@@ -185,22 +186,7 @@ class HostileRegistry:
                     check_messages([str(error)])
                     continue
                 expect(digest is None or is_certain(self._head, digest, conversation.digest), "a digest is believed")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            with suppress(
-                OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError
-            ):
-                await self._converse(reader, writer)
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+        await self._open.cancel()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -226,7 +226,7 @@ def responses(draw: st.DrawFn, body: Strategy[str]) -> bytes:
 
 
 class Conversation(NamedTuple):
-    """How a registry responds to pings, to requests for a token and to HEAD, one after the other, and who it is asked for."""
+    """The responses of a registry to pings, token requests and HEAD requests, each in order, and the `digest` asked for."""
 
     pings: list[bytes]
     tokens: list[bytes]

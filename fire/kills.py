@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,21 @@ from functools import partial
 from pathlib import Path
 
 from campaign import Campaign, Table, quiet
-from support import BUNDLE, SUPERCRONIC, Hook, Registry, Run, Running, User, alive, certify, descendants, processes, wait_for
+from support import (
+    BUNDLE,
+    SUPERCRONIC,
+    Hook,
+    Registry,
+    Run,
+    Running,
+    User,
+    alive,
+    certify,
+    descendants,
+    processes,
+    stored_digest,
+    wait_for,
+)
 
 ACCOUNT = ("fire", "k1ll-p4ssword")
 IMAGES, LARGE = 16, 3  # so many of the images have a layer of LAYER bytes
@@ -42,13 +55,7 @@ class Scene:
 
     def at_target(self) -> dict[str, str]:
         """Return the digests at the target, read from its disk."""
-        found = {}
-        for name in self.digests:
-            repository, _, tag = name.partition(":")
-            link = self.data / "docker/registry/v2/repositories" / repository / "_manifests/tags" / tag / "current/link"
-            if link.exists():
-                found[name] = link.read_text()
-        return found
+        return {name: digest for name in self.digests if (digest := stored_digest(self.data, name))}
 
     def sync(self, *flags: str, **env: str) -> Run:
         """Run sync.py to its end."""
@@ -197,18 +204,8 @@ def in_mount(scene: Scene, variable: str, options: str) -> Run:
     folder = scene.user.home / "mounted"
     folder.mkdir(exist_ok=True)
     script = f"mount -t tmpfs {options} tmpfs {folder} && exec {sys.executable} {BUNDLE / 'sync.py'}"
-    environ = scene.user.environ(SETTINGS | scene.environ | {variable: str(folder)})
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
-        cwd=scene.user.folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=LIMIT,
-    )
-    return Run(done.returncode, done.stdout)
+    environ = SETTINGS | scene.environ | {variable: str(folder)}
+    return scene.user.execute(["unshare", "--mount", "sh", "-c", script], environ, LIMIT)
 
 
 def clock_set_back(scene: Scene, table: Table) -> str:

@@ -88,7 +88,7 @@ faults of the first table search for canaries too.""",
 
 
 def in_a_pass(one: World, search: Search, table: Table) -> int:
-    """Take a password from a variable, while others hold passwords that nobody needs."""
+    """Take a password from a variable. Other variables hold passwords that the pass does not need."""
     canary = search.canaries["somebody"]
     rows = json.loads((one.user.folder / ACCOUNTS_FILE).read_text())
     secret = rows[0]["password"]

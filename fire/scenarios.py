@@ -68,6 +68,7 @@ def status(code: int, **headers: str) -> Break:
 
 
 def is_token(request: Request) -> bool:
+    """Return whether the request has a token."""
     return (request.header("authorization") or "").startswith("Bearer")
 
 
@@ -98,7 +99,7 @@ def poisoned(*toxics: Mapping[str, Any]) -> Callable[[World], None]:
 
     def arrange(one: World) -> None:
         one.lead(one.gateways, TOXIC)
-        one.poison(one.gateways, [{"toxicity": 0.3, "stream": "downstream", **toxic} for toxic in toxics])
+        one.poison(one.gateways, [{"toxicity": SHARE, "stream": "downstream", **toxic} for toxic in toxics])
 
     return arrange
 
@@ -238,25 +239,18 @@ def scenarios(campaign: Campaign) -> list[Scenario]:
             during("copy", Break(change=corrupted), lambda request: request.method == "GET"),
             ["source"],
         ),
-        Scenario(
-            "GOAWAY with 100 open streams",
-            "look-up",
-            BY_CONNECTION,
-            during("look-up", Break(ending="goaway")),
-            arrange=http2,
-            images=150,
-            settings={"PROBES": "128"},
-            seconds=SLOW,
-        ),
-        Scenario(
-            "RST_STREAM with 100 open streams",
-            "look-up",
-            BY_CONNECTION,
-            during("look-up", Break(ending="rst")),
-            arrange=http2,
-            images=150,
-            settings={"PROBES": "128"},
-            seconds=SLOW,
+        *(
+            Scenario(
+                f"{name} with 100 open streams",
+                "look-up",
+                BY_CONNECTION,
+                during("look-up", Break(ending=ending)),
+                arrange=http2,
+                images=150,
+                settings={"PROBES": "128"},
+                seconds=SLOW,
+            )
+            for name, ending in (("GOAWAY", "goaway"), ("RST_STREAM", "rst"))
         ),
     ]
     if campaign.short:

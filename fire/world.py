@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -25,7 +24,7 @@ from typing import Any
 import trustme
 from canaries import Search, new_canary
 from gateway import Backend, Gateway, Request, Response, Upstream
-from support import BUNDLE, REGISTRY_BINARY, Registry, Run, User, free_port, log_of, start, wait_for
+from support import BUNDLE, REGISTRY_BINARY, Registry, Run, User, free_port, log_of, start, stored_digest, wait_for
 from token_server import ISSUER, SERVICE, TokenServer
 
 REGISTRIES = ("source", "target")
@@ -56,15 +55,9 @@ class World:
     digests: dict[str, str] = field(default_factory=dict)  # of the source, by repository:tag
     outdated: dict[str, str] = field(default_factory=dict)  # at the target before the first pass
 
-    def storage(self, side: str) -> Path:
-        """Return the directory of a registry's content."""
-        return self.folder / side / "data" / "docker" / "registry" / "v2"
-
     def digest(self, side: str, name: str) -> str:
         """Return the digest that a registry has for repository:tag on its disk; empty if there is none."""
-        repository, _, tag = name.partition(":")
-        link = self.storage(side) / "repositories" / repository / "_manifests" / "tags" / tag / "current" / "link"
-        return link.read_text() if link.exists() else ""
+        return stored_digest(self.folder / side / "data", name)
 
     def reset_target(self) -> None:
         """Give the target what it has before each scenario."""
@@ -122,17 +115,9 @@ class World:
 
     def sync(self, seconds: float, **env: str) -> Run:
         """Run sync.py to its end; fails after `seconds`."""
-        environ = self.user.environ({"SSL_CERT_FILE": str(self.authority), "LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"} | env)
-        done = subprocess.run(
-            self.command(sys.executable, str(BUNDLE / "sync.py")),
-            cwd=self.user.folder,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout.decode(errors="replace"))
+        environ = {"SSL_CERT_FILE": str(self.authority), "LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"} | env
+        command = self.command(sys.executable, str(BUNDLE / "sync.py"))
+        return self.user.execute(command, environ, seconds, errors="replace")
 
     def search(self) -> Search:
         """Return a search for the passwords of all accounts."""
@@ -261,7 +246,7 @@ def _token_service(tokens: TokenServer) -> Upstream:
 
 
 async def _lure(_: Request) -> Response:
-    """Ask everybody for a password, as a server that is nobody's registry."""
+    """Ask every client for a password. No account belongs to this server."""
     return Response(401, [(b"WWW-Authenticate", b'Basic realm="elsewhere"')])
 
 

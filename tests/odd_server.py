@@ -79,6 +79,32 @@ def certify(folder: Path, name: str = "server", hosts: Sequence[str] = ("127.0.0
     return folder / f"{name}.pem"
 
 
+class Connections:
+    """The connections of a server: `converse` handles each in a task of its own."""
+
+    def __init__(self, converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self._converse = converse
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle one connection, as `asyncio.start_server` asks for it. The client may hang up at any moment."""
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+                await self._converse(reader, writer)
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def cancel(self) -> None:
+        """End all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
 class OddServer:
     """Answers every request with what `respond` returns for it: the bytes, or a function that writes them.
 
@@ -98,36 +124,26 @@ class OddServer:
             self._tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
     async def __aenter__(self) -> Self:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._open = Connections(self._serve)
+        self._server = await asyncio.start_server(self._open, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._open.cancel()
 
     def of(self, method: str, target: str = "") -> list[Request]:
         """Return the requests with `method` whose target contains `target`."""
         return [request for request in self.requests if request.method == method and target in request.target]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
         self.connections += 1
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while (first := await reader.readexactly(1)) != TLS_HANDSHAKE:
-                    await self._answer(first + await reader.readuntil(b"\r\n\r\n"), writer)
-                if self._mute_to_tls:
-                    await silence(writer)
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+        while (first := await reader.readexactly(1)) != TLS_HANDSHAKE:
+            await self._answer(first + await reader.readuntil(b"\r\n\r\n"), writer)
+        if self._mute_to_tls:
+            await silence(writer)
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         first, *lines = head.decode().strip().split("\r\n")

@@ -46,6 +46,13 @@ def log_of(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
+def stored_digest(data: Path, name: str) -> str:
+    """The digest of repository:tag on the disk of a distribution registry; empty where it is not there."""
+    repository, _, tag = name.partition(":")
+    link = data / "docker/registry/v2/repositories" / repository / "_manifests/tags" / tag / "current/link"
+    return link.read_text() if link.exists() else ""
+
+
 def free_port() -> int:
     """A port of loopback that is free now."""
     with socket.socket() as probe:
@@ -265,7 +272,10 @@ class User:
 
     def run(self, script: str, *flags: str, **env: str) -> Run:
         """Run a script of the bundle to its end."""
-        command = [sys.executable, str(BUNDLE / script), *flags]
+        return self.execute([sys.executable, str(BUNDLE / script), *flags], env)
+
+    def execute(self, command: Sequence[str], env: Mapping[str, str], seconds: float = 2 * PATIENCE, **more: Any) -> Run:
+        """Run a command in the folder to its end, at most for `seconds`."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -273,8 +283,9 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=seconds,
             check=False,
+            **more,
         )
         return Run(done.returncode, done.stdout)
 

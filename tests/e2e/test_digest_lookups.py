@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import bcrypt
 import pytest
-from odd_server import async_test, certify
+from odd_server import Connections, async_test, certify
 from support import CRANE, REGISTRY_BINARY, Registry, free_port, log_of, start, wait_for
 from token_server import ISSUER, SERVICE, TokenServer
 
@@ -237,35 +237,27 @@ class ConnectProxy:
     heads: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._open = Connections(self._serve)
+        self._server = await asyncio.start_server(self._open, "127.0.0.1", 0)
         self.url = f"http://me:p%40ss@127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._open.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.heads.append(head)
-            method, target, _ = head.split(" ", 2)
-            host, _, port = target.partition(":")
-            credentials = base64.b64encode(self.account.encode()).decode()
-            if method == "CONNECT" and host == "registry.test" and f"Proxy-Authorization: Basic {credentials}\r\n" in head:
-                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", int(port))
-                writer.write(b"HTTP/1.1 200 Connection established\r\nDocker-Content-Digest: not this one\r\n\r\n")
-                await asyncio.gather(_pipe(reader, to_writer), _pipe(to_reader, writer))
-            else:
-                writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-        self._tasks.discard(task)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        method, target, _ = head.split(" ", 2)
+        host, _, port = target.partition(":")
+        credentials = base64.b64encode(self.account.encode()).decode()
+        if method == "CONNECT" and host == "registry.test" and f"Proxy-Authorization: Basic {credentials}\r\n" in head:
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", int(port))
+            writer.write(b"HTTP/1.1 200 Connection established\r\nDocker-Content-Digest: not this one\r\n\r\n")
+            await asyncio.gather(_pipe(reader, to_writer), _pipe(to_reader, writer))
+        else:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -84,6 +84,7 @@ def cosign(tmp_path_factory: pytest.TempPathFactory) -> Cosign:
     return Cosign(tmp_path_factory.mktemp("cosign") / "keys")
 
 
+@contextmanager
 def serve(folder: Path, name: str, kind: str) -> Iterator[Registry]:
     """A registry with the referrers API, or distribution, which has none."""
     log = folder / f"{name}.log"
@@ -104,12 +105,14 @@ def serve(folder: Path, name: str, kind: str) -> Iterator[Registry]:
 
 @pytest.fixture(params=["with the API", "without it"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    yield from serve(tmp_path, "source", request.param)
+    with serve(tmp_path, "source", request.param) as registry:
+        yield registry
 
 
 @pytest.fixture(params=["with the API", "without it"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    yield from serve(tmp_path, "target", request.param)
+    with serve(tmp_path, "target", request.param) as registry:
+        yield registry
 
 
 def write(user: User, source: Registry, target: Registry, **options: object) -> None:
@@ -289,7 +292,7 @@ def answering(body: str, status: str = "200 OK", header: str = "") -> bytes:
 )
 def test_a_list_of_referrers_that_is_none_is_a_failure(user: User, body: str, tmp_path: Path) -> None:
     """It must not look like an empty list."""
-    with contextmanager(serve)(tmp_path, "source", "with the API") as source:
+    with serve(tmp_path, "source", "with the API") as source:
         source.push("app:1")
         proxy = Proxy(source, lambda request: answering(body) if b"GET /v2/app/referrers/" in request else None)
         user.write("images.json", {f"{proxy}/app:1": {"target": f"{source}/copy/app", "referrers": True}})
@@ -300,7 +303,7 @@ def test_a_list_of_referrers_that_is_none_is_a_failure(user: User, body: str, tm
 
 
 def test_pages_of_referrers(user: User, tmp_path: Path) -> None:
-    with contextmanager(serve)(tmp_path, "source", "with the API") as source:
+    with serve(tmp_path, "source", "with the API") as source:
         digest = source.push("app:1")
         attached_here = [attach(source, "app:1", text) for text in ("one", "two")]
         first, second = (json.dumps({"manifests": [{"digest": one}]}) for one in attached_here)
@@ -330,7 +333,7 @@ def test_pages_of_referrers(user: User, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
 def test_a_registry_that_does_not_know_the_api(user: User, status: str, tmp_path: Path) -> None:
-    with contextmanager(serve)(tmp_path, "source", "without it") as source:
+    with serve(tmp_path, "source", "without it") as source:
         source.push("app:1")
         digest = attach(source, "app:1", "new")
         proxy = Proxy(source, lambda request: answering("", status) if b"/referrers/" in request else None)
@@ -342,8 +345,8 @@ def test_a_registry_that_does_not_know_the_api(user: User, status: str, tmp_path
 def test_a_referrer_that_the_target_does_not_list_is_a_failure(user: User, tmp_path: Path) -> None:
     """The process was killed, say, between the referrer and the tag that lists it. crane does not push it again."""
     with (
-        contextmanager(serve)(tmp_path, "source", "without it") as source,
-        contextmanager(serve)(tmp_path, "target", "without it") as target,
+        serve(tmp_path, "source", "without it") as source,
+        serve(tmp_path, "target", "without it") as target,
     ):
         source.push("app:1")
         digest = attach(source, "app:1", "new")
