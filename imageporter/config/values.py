@@ -14,11 +14,21 @@ _HARMLESS = re.compile(
     r".{0,3}|[-+0-9.,_ smhd]{0,12}|[A-Za-z]{0,5}"
     r"|[A-Z][a-z]+(?:/[A-Z][A-Za-z_]+){1,2}|(?:[0-9A-Fa-f.:\[\]]*|localhost):[0-9]{0,6}"
 )
+_NAME_OF_A_TIME = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun"
+_FIELD = re.compile(
+    rf".{{0,3}}|@[a-z]{{1,10}}|(?:{_NAME_OF_A_TIME}|[0-9]{{1,4}}|[*?L])(?:[-,/#W](?:{_NAME_OF_A_TIME}|[0-9]{{0,4}}))*",
+    re.IGNORECASE,
+)
 
 
 def _shown(text: str) -> str:
     """Return `text` as an error may show it. What looks neither like a value nor like a short word may be a password."""
     return repr(text) if _HARMLESS.fullmatch(text) else f"a text of {len(text)} characters"
+
+
+def schedule_shown(text: str) -> str:
+    """Return `text`, which should be a schedule, as an error may show it: if each field is short, or looks like one."""
+    return repr(text) if all(map(_FIELD.fullmatch, text.split())) else f"a text of {len(text)} characters"
 
 
 def boolean(text: str) -> bool:
@@ -98,7 +108,7 @@ def time_zone(text: str) -> str:
 def cron(text: str) -> str:
     """Parse one line; supercronic decides whether it is a schedule."""
     if not text.strip() or len(text.strip().splitlines()) > 1:
-        raise ValueError(f"{text!r} is not a schedule; write one line, like '0 0 * * *'")
+        raise ValueError(f"{schedule_shown(text)} is not a schedule; write one line, like '0 0 * * *'")
     return text.strip()
 
 

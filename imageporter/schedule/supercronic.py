@@ -7,6 +7,7 @@ import subprocess
 from loguru import logger
 
 from imageporter.config.settings import tool_environ
+from imageporter.config.values import schedule_shown
 from imageporter.schedule.crontab import in_memory, path_of
 from imageporter.system.errors import Problems
 from imageporter.system.processes import bounded_process
@@ -27,15 +28,17 @@ def validate_schedule(supercronic: str, name: str, schedule: str, problems: Prob
     """
     next_run = ""
     crontab = in_memory(f"{schedule} true\n")
-    if len(schedule.split()) == FIELDS_WITH_YEAR and schedule.endswith("*"):
-        message = "{}: {!r} has six fields, so the last one is the year; to begin with seconds, write seven fields"
-        logger.warning(message, name, schedule)
     try:
         reason = _rejection(supercronic, crontab, schedule, shutdown)
         if reason is not None:
-            problems.add(name, f"{schedule!r} is not a schedule: {reason}; write one like '0 0 * * *'")
+            shown = schedule_shown(schedule)
+            why = f": {reason}" if shown == repr(schedule) else ""  # supercronic quotes the field that it does not understand
+            problems.add(name, f"{shown} is not a schedule{why}; write one like '0 0 * * *'")
         elif (next_run := _next_run(supercronic, crontab, shutdown)).startswith(NEVER):
             problems.add(name, f"{schedule!r} never comes; correct its day, month or year")
+        elif len(schedule.split()) == FIELDS_WITH_YEAR and schedule.endswith("*"):
+            message = "{}: {!r} has six fields, so the last one is the year; to begin with seconds, write seven fields"
+            logger.warning(message, name, schedule)
     except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
         text = f"{supercronic!r} does not work as supercronic ({type(error).__name__})"
         problems.add("SUPERCRONIC", f"{text}; set it to the path of supercronic")

@@ -66,6 +66,16 @@ def test_an_invalid_schedule_is_an_error_of_cron(user: User, cron: str, reason: 
     assert run.lines[-1] == f"ERROR CRON: {cron!r} is not a schedule: {reason}; write one like '0 0 * * *'"
 
 
+@pytest.mark.parametrize("cron", ["Tr0ub4dor-and-3", "0 0 * * Tr0ub4dor", "0 0 * * *\nTr0ub4dor"])
+def test_what_may_be_a_password_instead_of_a_schedule_is_not_shown(user: User, cron: str) -> None:
+    user.write("images.json", [])
+    run = user.run("entrypoint.py", CRON=cron, LOG_LEVEL="DEBUG")
+    lines = "write one line, like" if "\n" in cron else "write one like"
+    assert run.code == 2
+    assert run.lines[-1] == f"ERROR CRON: a text of {len(cron)} characters is not a schedule; {lines} '0 0 * * *'"
+    assert "Tr0ub4dor" not in run.output
+
+
 def test_a_schedule_with_six_fields_is_a_warning(user: User) -> None:
     user.write("images.json", [])
     with user.running("entrypoint.py", CRON="0 0 3 * * *") as running:
