@@ -104,7 +104,7 @@ async def explain(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence
     async with opened as sync_pass:
         lines = await sync_pass.explain(rules, image)
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    return int(any(line.startswith(expansion.FAILED) for line in lines))
+    return int(any(line.startswith((expansion.FAILED, expansion.NO_RULE)) for line in lines))
 
 
 @asynccontextmanager
@@ -121,7 +121,7 @@ async def open_pass(
     bundle = build_ca_bundle(environ, private)
     limits = TimeLimits(settings.copy_timeout, settings.probe_timeout, settings.stall_timeout)
     threads = Threads(settings.probes + settings.jobs)
-    crane = Crane(plan.crane, private, plan.accounts, tool_environ() | ca_variables(bundle), limits, threads)
+    crane = Crane(plan.crane, private, plan.accounts, tool_environ(requests=True) | ca_variables(bundle), limits, threads)
     cosign = Cosign(plan.cosign, crane, plan.accounts, limits, threads) if plan.cosign else None
     client, referrers = None, None
     wants_referrers = any(rule.referrers for rule in rules)
@@ -162,7 +162,7 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     check_proxy_variables(process_environ(), problems)
     crane = find_program("crane", settings.crane, problems)
     if crane:
-        check_crane(crane, tool_environ(), problems, shutdown)
+        check_crane(crane, tool_environ(requests=False), problems, shutdown)
     # Queued images may need it, too, but then a missing cosign is their failure.
     needs_cosign = any(rule.signed_by for rule in configuration.rules)
     cosign = find_program("cosign", settings.cosign, problems if needs_cosign else Problems())

@@ -144,7 +144,7 @@ def read_environment(environ: Mapping[str, str]) -> None:
         for scheme, authority in (("https", "a.example"), ("http", "[::1]:80"), ("https", "10.0.0.1:5000")):
             proxy_for(scheme, authority, process_environ())
         find_program("crane", settings.crane, problems)
-        expect(not tool_environ().keys() & VARIABLES.keys() - {"TZ"}, "crane sees a setting")
+        expect(not tool_environ(requests=True).keys() & VARIABLES.keys() - {"TZ"}, "crane sees a setting")
         require_credentials(settings, problems)
     # A path is shown, and so is a schedule: they are not where a password goes.
     shown = {

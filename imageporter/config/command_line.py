@@ -29,6 +29,10 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
     if len(images := flags.get("image_arguments", ())) % 2:
         took = f"; --explain took {flags['explain']!r} as its image" if flags.get("explain") else ""
         parser.error(f"each image has a source and a target, found an odd number of them ({shlex.join(images)}){took}")
+    for name in ("images_file", "config_file"):
+        if images and name in flags:
+            text = f"{flags[name]!r} is given beside images on the command line; give one or the other"
+            problems.add(flag_of(name), text)
     return read_settings(flags, problems)
 
 

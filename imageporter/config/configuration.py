@@ -117,14 +117,12 @@ def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, par
 
 
 def _load_arguments(settings: Settings, problems: Problems) -> Configuration:
-    """Return the images of the command line, with the accounts file."""
-    for name, path in (("--images", settings.images_file), ("--config", settings.config_file)):
-        if path is not None:
-            problems.add(name, f"{str(path)!r} is given beside images on the command line; give one or the other")
+    """Return the images of the command line, with the accounts and settings of the files, but none of their images."""
     given = settings.image_arguments
     rows = [{"source": source, "target": target} for source, target in zip(given[::2], given[1::2], strict=True)]
     rules = images_file.validate_images(rows, Location(Path("command line")), problems)
-    return Configuration(settings, _load_accounts(settings, problems), rules)
+    others = load_configuration(replace(settings, image_arguments=(), images_file=None), problems, Parts(images=False))
+    return replace(others, rules=rules)
 
 
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:

@@ -19,6 +19,7 @@ _REGSYNC_TIMING = frozenset(
     {"interval", "schedule", "ratelimit", "parallel", "fastCopy", "forceRecursive", "includeExternal", "mediaTypes"}
     | {"skipDockerConfig", "userAgent", "cacheCount", "cacheTime"}
 )
+_REGSYNC_REFERRERS = frozenset({"referrers", "digestTags"})
 _REGSYNC_ROW = frozenset({"source", "target", "type", "tags", "platform", "platforms"})
 _DREGSY_FILTER = re.compile(r"\s*(\w+):\s*(.*?)\s*", re.DOTALL)
 
@@ -32,7 +33,8 @@ def from_regsync(data: Mapping[Any, Any]) -> Entries:
     """Yield the rows of a regsync.yml, and a reason for each of its options that has no counterpart."""
     if data.get("creds"):
         yield Entry("creds", reason=ACCOUNTS)
-    yield from _not_converted(data.get("defaults"), ROOT["defaults"], _REGSYNC_TIMING)
+    defaults = _mapping(data.get("defaults"))
+    yield from _not_converted(defaults, ROOT["defaults"], _REGSYNC_TIMING | _REGSYNC_REFERRERS)
     for index, entry in enumerate(data["sync"]):
         here = ROOT["sync"][index]
         kind, source, target = (_text(entry, key) for key in ("type", "source", "target"))
@@ -51,8 +53,10 @@ def from_regsync(data: Mapping[Any, Any]) -> Entries:
                 row["tags"] = _regsync_tags(tags)
             if platforms := entry.get("platforms") or entry.get("platform"):
                 row["platforms"] = platforms
+            if any(entry.get(key, defaults.get(key)) for key in _REGSYNC_REFERRERS):
+                row["referrers"] = True
             yield Entry(here.inside, row)
-            yield from _not_converted(entry, here, _REGSYNC_TIMING | _REGSYNC_ROW)
+            yield from _not_converted(entry, here, _REGSYNC_TIMING | _REGSYNC_ROW | _REGSYNC_REFERRERS)
 
 
 def _regsync_tags(tags: Mapping[str, Any]) -> dict[str, Any]:

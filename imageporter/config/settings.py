@@ -20,13 +20,17 @@ MAX_RETRIES = 1000
 MAX_QUEUE_LIMIT = 1_000_000
 LONGEST_SECRET = 1 << 16  # bytes
 
-# What the programs that a pass starts may see.
+# What the programs that a pass starts may see, and what only those that send requests may: a proxy's URL holds an account.
 FOR_TOOLS = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"),
+        *("GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"),
+    }
+)
+FOR_REQUESTS = frozenset(
+    {
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
         *("RES_OPTIONS", "LOCALDOMAIN"),  # of the resolver
-        *("GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"),
     }
 )
 SHORT_NAME = 5  # letters
@@ -223,6 +227,10 @@ def process_environ() -> dict[str, str]:
     return dict(os.environ)
 
 
-def tool_environ() -> dict[str, str]:
-    """Return what crane and supercronic need of this process's environment: no account, token or password is among it."""
-    return {name: value for name, value in os.environ.items() if name.upper() in FOR_TOOLS}
+def tool_environ(*, requests: bool) -> dict[str, str]:
+    """Return what crane and supercronic need of this process's environment: no account of a registry or the hook is in it.
+
+    `requests` is whether the program is started to send requests. Only then it gets the proxies, whose URLs may hold accounts.
+    """
+    needed = FOR_TOOLS | FOR_REQUESTS if requests else FOR_TOOLS
+    return {name: value for name, value in os.environ.items() if name.upper() in needed}

@@ -92,4 +92,5 @@ def _checked(source: Reference, work: Callable[[], T]) -> T:
     try:
         return work()
     except ValueError as error:
-        raise RegistryError("source", ErrorKind.NOT_FOUND, f"{source} {error}", source.host) from None
+        detail = f"{source} {error}"
+        raise RegistryError("source", ErrorKind.NOT_FOUND, detail, source.host, shared=str(error)) from None

@@ -16,6 +16,7 @@ from imageporter.registry.crane import Crane
 from imageporter.system import logs
 
 FAILED = "  failed: "  # begins the line of a rule that cannot be explained
+NO_RULE = "no rule has the source "  # begins the only line if there is nothing to explain
 
 # The tags of each repository, or how listing them failed.
 Listed = Mapping[Reference, tuple[str, ...] | Outcome]
@@ -66,7 +67,7 @@ def explain(rules: Sequence[Rule], listed: Listed, image: str) -> Iterator[str]:
     wanted = reference.parse(image) if image else None
     covering = [rule for rule in rules if wanted is None or rule.source.repository.repository == wanted.repository]
     if wanted and not covering:
-        yield f"no rule has the source {wanted.repository}"
+        yield f"{NO_RULE}{wanted.repository}"
     for rule in covering:
         yield f"{rule.location}: {rule.text}"
         tags = listed.get(rule.source.repository, ())

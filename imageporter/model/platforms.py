@@ -13,6 +13,7 @@ INDEX_TYPES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
 MOST_SHOWN = 20
+LONGEST_SHOWN = 60  # characters of a platform, which may be any text
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +104,5 @@ def _covers(name: str, platform: str) -> bool:
 
 def _missing(name: str, available: list[str]) -> str:
     # `unknown/unknown` is what builders give to attestations, which are no images.
-    shown = sorted({platform for platform in available if platform and not platform.startswith("unknown/")})
+    shown = sorted({platform[:LONGEST_SHOWN] for platform in available if platform and not platform.startswith("unknown/")})
     return f"has no image for {name}; it has {', '.join(shown[:MOST_SHOWN]) or 'none with a platform'}"

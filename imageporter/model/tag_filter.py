@@ -50,6 +50,10 @@ class TagMatcher:
     names: frozenset[str] = frozenset()
     patterns: tuple[tuple[str, Pattern], ...] = ()
 
+    def __bool__(self) -> bool:
+        """Return whether anything can match."""
+        return bool(self.names or self.patterns)
+
     def find(self, tag: str) -> str | None:
         """Return what matches `tag`: the name, glob or pattern as it is written; None if nothing does."""
         if tag in self.names:
@@ -83,7 +87,8 @@ class Selection:
         """Return which filter dropped `tag`, and why; None if it is taken, or was never there."""
         if tag in self.tags:
             return None
-        return next((f"{stage.name}: {stage.dropped[tag]}" for stage in self.stages if tag in stage.dropped), None)
+        # The last one: what `include` takes in spite of the others may still be excluded.
+        return next((f"{stage.name}: {stage.dropped[tag]}" for stage in reversed(self.stages) if tag in stage.dropped), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,7 @@ class TagFilter:
         """Whether nothing but `include` chooses tags, so that there is nothing to add to."""
         others = (self.match, self.semver, self.newest)
         excludes_others = self.exclude.patterns or self.exclude.names - self.include.names
-        has_included = self.include_names or self.include.patterns
-        return bool(has_included and not excludes_others) and all(other is None for other in others)
+        return bool(self.include and not excludes_others) and all(other is None for other in others)
 
     @property
     def needs_listing(self) -> bool:
@@ -131,28 +135,33 @@ class TagFilter:
         """Return which of the tags `listed` in a repository are taken; with `all_ages`, not only the newest."""
         stages: list[Stage] = []
         versions = self._versions(listed, stages)
-        excluded = {tag: f"{found!r} excludes it" for tag in versions if (found := self.exclude.find(tag))}
-        _drop(versions, excluded, "exclude", stages)
+        if self.exclude:
+            _drop(versions, self._excluded(versions), "exclude", stages)
         if self.newest is not None and not all_ages:
             sort = self._sort_of(versions)
             older = _sorted(versions, sort)[: -self.newest]
             reason = f"it is not among the newest {self.newest} by {sort.value}"
             _drop(versions, dict.fromkeys(older, reason), "newest", stages)
+        included = [tag for tag in listed if self.include.find(tag)]
+        excluded = self._excluded(included)
         taken = dict.fromkeys(tag for tag in listed if tag in versions)
-        taken |= dict.fromkeys(tag for tag in listed if self.include.find(tag) and not self.exclude.find(tag))
+        taken |= dict.fromkeys(tag for tag in included if tag not in excluded)
         tags = tuple(taken | dict.fromkeys(self.names))
-        if self.include_names or self.include.patterns:
-            stages.append(Stage("include", len(tags), {}))
+        if self.include and not self.takes_only_included:
+            stages.append(Stage("include", len(tags), excluded))
         return Selection(listed, tags, tuple(stages))
+
+    def _excluded(self, tags: Iterable[str]) -> dict[str, str]:
+        """Return which of `tags` are excluded, and why."""
+        return {tag: f"{found!r} excludes it" for tag in tags if (found := self.exclude.find(tag))}
 
     def _versions(self, listed: Sequence[str], stages: list[Stage]) -> dict[str, str]:
         """Return the tags that `match` and `semver` leave, each with the text of its version."""
-        if self.takes_only_included:
-            versions: dict[str, str] = {}
-            dropped = {tag: "nothing in `include` names it" for tag in listed if not self.include.find(tag)}
-            stages.append(Stage("include", len(listed) - len(dropped), dropped))
-            return versions
         versions = {tag: tag for tag in listed}
+        if self.takes_only_included:
+            dropped = {tag: "nothing in `include` names it" for tag in listed if not self.include.find(tag)}
+            _drop(versions, dropped, "include", stages)
+            return versions
         if self.match is not None:
             found = {tag: self.match.search(tag) for tag in listed}
             versions = {tag: (one.group(1) or "") if one.re.groups else tag for tag, one in found.items() if one}
@@ -186,11 +195,10 @@ def _sorted(versions: dict[str, str], sort: Sort) -> list[str]:
 
 
 def _drop(versions: dict[str, str], dropped: dict[str, str], name: str, stages: list[Stage]) -> None:
-    """Remove the `dropped` tags, and add a stage, if the filter had anything to say."""
+    """Remove the `dropped` tags, and add a stage."""
     for tag in dropped:
         del versions[tag]
-    if dropped or name != "exclude":
-        stages.append(Stage(name, len(versions), dropped))
+    stages.append(Stage(name, len(versions), dropped))
 
 
 def parse_version(text: str) -> Any | None:

@@ -42,10 +42,12 @@ class Cosign:
             failure = result
         found = _ERROR.search(failure.stderr)
         detail = found[1] if found else f"cosign exited with {failure.exit_code}"
-        is_rejected = failure.exit_code in REJECTED
-        kind = ErrorKind.REJECTED if is_rejected else ErrorKind.OTHER
-        text = f"{image} is not signed with {key}: {detail}" if is_rejected else f"cosign verify {image}: {detail}"
-        raise self._crane.redact(RegistryError("source", kind, text, image.host))
+        if failure.exit_code not in REJECTED:
+            error = RegistryError("source", ErrorKind.OTHER, f"cosign verify {image}: {detail}", image.host)
+        else:
+            shared = f"is not signed with {key}"
+            error = RegistryError("source", ErrorKind.REJECTED, f"{image} {shared}: {detail}", image.host, shared=shared)
+        raise self._crane.redact(error)
 
     async def _verify(self, image: Reference, key: Path, *flags: str) -> Result:
         insecure = ("--allow-http-registry", "--allow-insecure-registry") if self._accounts.is_insecure(image) else ()

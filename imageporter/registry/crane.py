@@ -101,8 +101,8 @@ class Crane:
         output = await self._run_for("source", repository, ("ls", repository.repository), self._listing_limit)
         listed = output.splitlines(keepends=True)
         if not listed or not listed[-1].endswith("\n"):  # nothing, or half a line: never take that for success
-            detail = f"{repository} has no tags; push one, or remove the rule"
-            raise RegistryError("source", ErrorKind.NOT_FOUND, detail, repository.host)
+            shared = "has no tags; push one, or remove the rule"
+            raise RegistryError("source", ErrorKind.NOT_FOUND, f"{repository} {shared}", repository.host, shared=shared)
         if len(listed) in PAGES:
             message = "{} lists exactly {} tags: if it has more, its registry cuts the list without a link to the next page"
             logger.warning(message, repository, len(listed))
@@ -215,7 +215,7 @@ class Crane:
     def redact(self, error: RegistryError) -> RegistryError:
         """Return `error` without passwords and line breaks."""
         detail = to_plain_line(self._masker.mask(error.detail))[:LONGEST_DETAIL]
-        return RegistryError(error.subject, error.kind, detail, error.host, status=error.status)
+        return RegistryError(error.subject, error.kind, detail, error.host, status=error.status, shared=error.shared)
 
 
 def _insecure_flag(insecure: bool) -> tuple[str, ...]:  # noqa: FBT001

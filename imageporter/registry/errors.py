@@ -68,7 +68,8 @@ class RegistryError(Exception):
 
     `subject` is what failed (`source`, `target`, `copy`, `login`) and `detail` the registry's or crane's text. `host` is
     the registry at fault, or None if crane does not name it. `status` is the HTTP status, if there was a response, and
-    `retry_after` the registry's `Retry-After` in seconds. `account` is the account that was refused: `as alice`.
+    `retry_after` the registry's `Retry-After` in seconds. `account` is the account that was refused: `as alice`. `shared` is
+    the part of `detail` that may be the same for many images, where that says more than the kind.
     """
 
     def __init__(  # noqa: PLR0913 (three of them by name)
@@ -81,6 +82,7 @@ class RegistryError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         account: str | None = None,
+        shared: str | None = None,
     ) -> None:
         self.subject = subject
         self.kind = kind
@@ -89,6 +91,7 @@ class RegistryError(Exception):
         self.status = status
         self.retry_after = retry_after
         self.account = account
+        self.shared = shared
         self._suffix = f" ({account})" if account else ""
         super().__init__(f"{subject} {kind.value}: {detail}{self._suffix}")
 
@@ -119,6 +122,8 @@ class RegistryError(Exception):
     @property
     def reason(self) -> str:
         """The error without what only concerns one image, so that equal reasons can be counted."""
+        if self.shared:
+            return f"{self.subject} {self.kind.value}: {self.shared}"
         if self.is_permanent:
             return f"{self.subject} {self.kind.value}{self._suffix}"
         return _DIGEST.sub("sha256:...", _URL_PATH.sub(r"\1\2", str(self)))

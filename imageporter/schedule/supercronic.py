@@ -53,7 +53,7 @@ def _rejection(supercronic: str, crontab: int, schedule: str, shutdown: Shutdown
     good if it parsed all fields of `schedule`, which its debug lines show.
     """
     command = (supercronic, "-test", "-debug", "-json", "-no-reap", path_of(crontab))
-    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(), (crontab,)) as process:
+    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(requests=False), (crontab,)) as process:
         _, output = process.communicate()
     lines = [str(json.loads(line)["msg"]) for line in output.splitlines()]
     fields = len(schedule.split())
@@ -70,7 +70,7 @@ def _rejection(supercronic: str, crontab: int, schedule: str, shutdown: Shutdown
 def _next_run(supercronic: str, crontab: int, shutdown: Shutdown) -> str:
     """Return when the schedule in `crontab` comes next, in supercronic's words; it begins with NEVER for 30 February."""
     command = (supercronic, "-debug", "-json", "-no-reap", path_of(crontab))
-    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(), (crontab,)) as process:
+    with bounded_process(command, CHECK_SECONDS, shutdown, tool_environ(requests=False), (crontab,)) as process:
         found = (line.partition(NEXT_RUN)[2].partition('"')[0] for line in process.stderr or () if NEXT_RUN in line)
         next_run = next(found, None)
     if next_run is None:

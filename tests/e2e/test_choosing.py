@@ -30,7 +30,9 @@ def test_versions_exclusions_and_the_newest(user: User, source: Registry, target
     assert run.code == 0
     assert sorted(target.tags("redis")) == ["7.4.1", "8.0.0", "latest"]
     counts = [row["message"] for row in run.rows if " after semver" in row["message"]]
-    assert counts == [f'["{source}/library/redis"].target: 9 listed, 4 after semver, 2 after newest, 3 after include']
+    assert counts == [
+        f'["{source}/library/redis"].target: 9 listed, 4 after semver, 4 after exclude, 2 after newest, 3 after include'
+    ]
 
 
 @pytest.mark.usefixtures("redis")
@@ -156,6 +158,23 @@ def test_images_on_the_command_line(user: User, source: Registry, target: Regist
 
 
 @pytest.mark.usefixtures("redis")
+def test_images_on_the_command_line_are_instead_of_those_in_the_files_of_the_environment(
+    user: User, source: Registry, guarded: Registry
+) -> None:
+    name, password = guarded.account or ("", "")
+    never = {f"{source}/never:1": f"{guarded}/never:1"}
+    auth = {str(guarded): {"username": name, "password": password}}
+    image = f"{source}/library/redis:8.0.0"
+    user.write("never.json", never)
+    user.write("both.json", {"auth": auth, "images": never, "defaults": {"platforms": ["plan9/mips"]}})
+    for number, (variable, file) in enumerate((("IMAGES_FILE", "never.json"), ("CONFIG_FILE", "both.json"))):
+        wanted = f"{guarded}/line:{number}"
+        user.write("accounts.json", auth if variable == "IMAGES_FILE" else {})
+        run = user.sync(image, wanted, **{variable: file}, **guarded.environ)
+        assert (run.code, run.outcomes) == (0, {wanted: "copied"}), "the accounts are those of the files"
+
+
+@pytest.mark.usefixtures("redis")
 def test_explain(user: User, source: Registry, target: Registry) -> None:
     write(user, source, f"{target}/redis", semver=">=7 <9", exclude=["*-alpine"], newest=2, include=["latest"])
     rule = f"'{source}/library/redis' -> '{target}/redis'"
@@ -164,7 +183,7 @@ def test_explain(user: User, source: Registry, target: Registry) -> None:
     assert run.code == 0
     assert run.output.splitlines()[1:] == [
         f"{location}: {rule}",
-        "  9 listed, 4 after semver, 2 after newest, 3 after include",
+        "  9 listed, 4 after semver, 4 after exclude, 2 after newest, 3 after include",
         *(f"  {source}/library/redis:{tag} -> {target}/redis:{tag}" for tag in ("7.4.1", "8.0.0", "latest")),
     ]
     for tag, fate in {
@@ -179,7 +198,7 @@ def test_explain(user: User, source: Registry, target: Registry) -> None:
     run = user.run("sync.py", "--explain", f"{source}/library/redis:latest")
     assert run.output.splitlines()[2:] == [f"  {source}/library/redis:latest -> {target}/redis:latest"]
     run = user.run("sync.py", "--explain", f"{source}/other:1")
-    assert run.output.splitlines()[1:] == [f"no rule has the source {source}/other"]
+    assert (run.code, run.output.splitlines()[1:]) == (1, [f"no rule has the source {source}/other"])
     assert target.tags("redis") == []
     assert not (user.folder / "data" / "report.json").exists()
 

@@ -327,11 +327,15 @@ def test_crane_sees_no_secret_of_the_environment(user: User, source: Registry, t
 @pytest.mark.parametrize("proxy", ["http://", "ftp://proxy:1", "http://user:pa ss@[::1", "://x"])
 def test_a_proxy_that_is_no_url_is_reported_without_its_password(user: User, proxy: str) -> None:
     user.write("images.json", [])
-    run = user.run("sync.py", HTTPS_PROXY=proxy)
+    seen = user.home / "seen"
+    crane = user.crane_wrapper(f'env >>{seen}; exec "$CRANE" "$@"')
+    run = user.run("sync.py", CRANE=crane, HTTPS_PROXY=proxy)
     assert (run.code, run.lines[-1]) == (
         2,
         "ERROR HTTPS_PROXY: is not the URL of a proxy; write one like http://proxy.example.com:3128",
     )
+    assert "PATH=" in seen.read_text()
+    assert "PROXY" not in seen.read_text(), "`crane version` sends no requests"
 
 
 def test_the_modes_of_what_is_written(user: User) -> None:

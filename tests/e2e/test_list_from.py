@@ -310,6 +310,7 @@ sync:
     type: repository
     platforms: [linux/amd64, linux/arm64]
     digestTags: true
+    referrerFilters: [{artifactType: application/example}]
   - source: ghcr.io/acme/app
     target: r.example.com/acme/versions
     type: repository
@@ -340,11 +341,12 @@ def test_regsync(user: User) -> None:
   platforms:
   - linux/amd64
   - linux/arm64
+  referrers: true
 """,
         [
             f"- creds: {ACCOUNTS}",
             "- defaults.backup: is not converted; the row is without it",
-            "- sync[2].digestTags: is not converted; the row is without it",
+            "- sync[2].referrerFilters: is not converted; the row is without it",
             "- sync[3].tags: has more than allow and deny; write the row by hand",
             "- sync[4].type: is a whole registry; write a row for each of its repositories by hand",
             f"- sync[5]: '{{{{env \"IMAGE\"}}}}' is a template; render it first, or {BY_HAND}",

@@ -103,6 +103,7 @@ def test_a_platform_that_is_missing(
     shown = reason.format(all=", ".join(sorted(children)))
     digest = source.digest("app:1")
     assert run.events("image.done")[0]["error"] == f"source not found: {source}/app@{digest} {shown}"
+    assert run.rows[-1]["message"] == f"failed at {source}: 1 image: source not found: {shown}: {source}/app:1"
     assert target.tags("app") == []
 
 

@@ -87,6 +87,31 @@ def test_every_dropped_tag_has_a_reason() -> None:
     assert (reasons["8.0.0-rc1"] or "").startswith("semver: it is not in '>=7 <9'; a prerelease is only taken")
 
 
+@pytest.mark.parametrize(
+    ("options", "counts", "why"),
+    [
+        ({"include": ["a*"], "min": 1}, "3 listed, 2 after include", None),
+        (
+            {"include": ["a1", "a2"], "exclude": ["a1"], "min": 1},
+            "3 listed, 2 after include, 1 after exclude",
+            "exclude: 'a1'",
+        ),
+        ({"exclude": ["x"]}, "3 listed, 3 after exclude", None),
+        ({"match": "/b/", "include": ["a1"]}, "3 listed, 1 after match, 2 after include", None),
+        # what would have been included is excluded, which is why it is dropped, and not that it does not match
+        (
+            {"match": "/b/", "include": ["a*"], "exclude": ["a1"]},
+            "3 listed, 1 after match, 1 after exclude, 2 after include",
+            "include: 'a1'",
+        ),
+    ],
+)
+def test_what_each_stage_leaves_is_shown_once(options: dict[str, Any], counts: str, why: str | None) -> None:
+    selection = select(["a1", "a2", "b"], **options)
+    assert selection.counts == counts
+    assert selection.why_dropped("a1") == (why and f"{why} excludes it")
+
+
 def test_a_push_is_not_asked_whether_it_is_the_newest() -> None:
     chosen = TagsEntry(semver="7.x", newest=1, exclude=["*-rc*"], include=["latest"]).to_filter()
     assert [tag for tag in ("7.1", "7.2", "latest", "8.0", "7.3-rc1") if chosen.drop_reason(tag) is None] == [
