@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The container's entry point: validate everything, then run one pass (RUN_ONCE) or passes on a schedule (CRON).
 
-`entrypoint.py hook` receives webhooks instead: see hook.py.
+`entrypoint.py hook` receives webhooks instead: see hook.py. `entrypoint.py sync` runs sync.py with the flags that follow.
 
 Exit codes: those of sync.py with RUN_ONCE; otherwise 2 invalid settings or files, 130 or 143 interrupted (SIGINT,
 SIGTERM), 1 the schedule has no further run, or supercronic's own code if it ends by itself.
@@ -42,16 +42,17 @@ def main(argv: Sequence[str]) -> int:
         import hook  # noqa: PLC0415 (a pass needs no HTTP server)
 
         return hook.main([])
-    if argv:
-        message = "entrypoint.py takes no argument but hook"
-        raise UserError([f"{message}, found {shlex.join(argv)}; settings are environment variables"])
+    command, flags = argv[:1], argv[1:]
+    if command not in ([], ["sync"]):
+        message = "entrypoint.py takes no argument, or hook, or sync and the flags of sync.py"
+        raise UserError([f"{message}; found {shlex.join(argv)}; settings are environment variables"])
     settings = read_settings({}, Problems())  # sync.py reports the problems
-    if settings.run_once:
+    if command or settings.run_once:
         import sync  # noqa: PLC0415 (the hook needs no pass)
 
         with suppress(OSError):  # the pass runs anyway
             touch_heartbeat(settings.alive_file, for_good=True)
-        return sync.main([])
+        return sync.main(flags)
     return run_schedule()
 
 

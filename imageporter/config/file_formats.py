@@ -27,6 +27,8 @@ ENDLESS = 1 << 62
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_KINDS = frozenset({"null", "bool", "str", "seq", "map", "merge"})
 _PLAIN_INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")
+# What ruamel says of a text that begins with, or has, one of YAML's own signs: `*-rc*`, `>=7`, `{name}`, `a: b`.
+_WANTS_QUOTES = re.compile(r"undefined alias|cannot start any token|got '[{\[]'|indentation indicators|mapping values")
 
 
 class UnreadableError(Exception):
@@ -176,7 +178,8 @@ def _yaml(path: Path, text: str, shown: frozenset[str] | None, *, is_foreign: bo
             raise UnreadableError(path, f"{_line(error)}found a tab; indent with spaces") from None
         if set("'\"") & set(re.sub(r"'(\W|<[a-z ]+>)'", "", problem)):
             problem = re.split("['\"]", problem)[0] + "..."
-        raise UnreadableError(path, f"{_line(error)}{problem}; correct the YAML there") from None
+        advice = ", or put the text in quotes" if _WANTS_QUOTES.search(problem) else ""
+        raise UnreadableError(path, f"{_line(error)}{problem}; correct the YAML there{advice}") from None
     except Exception:  # ruamel lets out KeyError, RecursionError and others, with pieces of the text
         raise UnreadableError(path, "is not YAML that can be read; check it with a YAML linter") from None
     if too_large:

@@ -28,6 +28,12 @@ _WANTED = {
     "model_type": "an object",
     "dict_type": "an object",
 }
+_TYPE_ADVICE = {
+    ("a string", "a number"): "; put it in quotes",
+    ("a string", "a boolean"): "; put it in quotes",
+    ("a boolean", "a string"): "; write true or false",
+    ("a number", "a string"): "; write it without quotes",
+}
 _FIXED = {"missing": "is missing; add it", "too_short": "is empty; add at least one"}
 _LIMITS = {"greater_than_equal": "at least", "less_than_equal": "at most", "literal_error": "one of"}
 _CONTEXTS = {"greater_than_equal": "ge", "less_than_equal": "le", "literal_error": "expected"}  # pydantic's names
@@ -134,8 +140,7 @@ def validate(  # noqa: PLR0913 (two of them by name)
         return shape.validate_python(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            parent = str(details["loc"][-2]) if len(details["loc"]) > 1 else ""
-            text = _problem(details, nested.get(parent, keys), secret=shown is not None)
+            text = _problem(details, keys, nested, secret=shown is not None)
             problems.add(_locate(at, details["loc"], shown), text)
     return None
 
@@ -154,13 +159,17 @@ def _locate(at: Location, keys: Sequence[str | int], shown: frozenset[str] | Non
     return at
 
 
-def _problem(details: ErrorDetails, keys: Sequence[str], *, secret: bool) -> str:
+def _problem(details: ErrorDetails, keys: Sequence[str], nested: Mapping[str, Sequence[str]], *, secret: bool) -> str:
     kind = details["type"]
+    parent, key = (["", "", *map(str, details["loc"])])[-2:]
     if kind == "extra_forbidden":
+        if owner := next((name for name, inner in nested.items() if key in inner and name != parent and not secret), None):
+            return f"is a key of `{owner}`; move it there"
         what = "holds a key that is not known" if secret else "is not a known key"
-        return f"{what}; the {_quantity(keys)}"
+        return f"{what}; the {_quantity(nested.get(parent, keys))}"
     if kind in _WANTED:
-        return _wrong_type(_WANTED[kind], details["input"])
+        wanted = f"; its {_quantity(nested[key])}" if key in nested else ""
+        return _wrong_type(_WANTED[kind], details["input"]) + wanted
     if kind in _LIMITS:
         return f"must be {_LIMITS[kind]} {details['ctx'][_CONTEXTS[kind]]}"
     if kind == "target_type":
@@ -175,8 +184,7 @@ def _quantity(keys: Sequence[str]) -> str:
 def _wrong_type(wanted: str, found: object) -> str:
     """Return what is wrong if `found` is not `wanted` (`a string`): its type, never its value."""
     kind = _type_name(found)
-    advice = "; put it in quotes" if wanted == "a string" and kind in {"a number", "a boolean"} else ""
-    return f"must be {wanted}, found {kind}{advice}"
+    return f"must be {wanted}, found {kind}{_TYPE_ADVICE.get((wanted, kind), '')}"
 
 
 def _type_name(value: object) -> str:

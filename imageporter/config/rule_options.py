@@ -16,7 +16,7 @@ LARGEST_KEY = 1 << 16  # bytes
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return value if value is None or isinstance(value, list | dict) else [value]
 
 
 def _pattern(text: str) -> str:

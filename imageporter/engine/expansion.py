@@ -68,42 +68,50 @@ def explain(rules: Sequence[Rule], listed: Listed, image: str) -> Iterator[str]:
     covering = [rule for rule in rules if wanted is None or rule.source.repository.repository == wanted.repository]
     if wanted and not covering:
         yield f"{NO_RULE}{wanted.repository}"
+    failed = (one for one in expand_rules(rules, listed) if isinstance(one, Outcome))
+    refused = {(one.image.location, one.image.source): one for one in failed}
     for rule in covering:
-        yield f"{rule.location}: {rule.text}"
+        yield f"{rule.location}: {rule.text}{_options(rule)}"
         tags = listed.get(rule.source.repository, ())
-        if isinstance(tags, Outcome):
-            yield f"{FAILED}{tags.error}"
-            continue
-        selection = rule.source.select(tags)
-        sources = rule.tagged(selection.tags) if rule.needs_listing else rule.sources()
-        if wanted is not None:
-            yield f"  {_fate(rule, selection, sources, wanted)}"
-            continue
-        if rule.needs_listing:
-            yield f"  {selection.counts}"
-        yield from (f"  {_shown(rule, one)}" for one in sources)
-        if rule.source.filter and len(sources) < rule.source.filter.minimum:
-            yield f"{FAILED}takes {len(sources)} tags, and `min` is {rule.source.filter.minimum}"
+        if not isinstance(tags, Outcome):
+            selection = rule.source.select(tags)
+            sources = rule.tagged(selection.tags) if rule.needs_listing else rule.sources()
+            if rule.needs_listing and wanted is None:
+                yield f"  {selection.counts}"
+            images = _pairs(rule, sources)
+            for one in sources if wanted is None else [_complete(wanted)]:
+                fate = images[one] if one in images else f"{one}: {_why_dropped(rule, selection, one)}"
+                refusal = refused.get((rule.location, one))
+                yield f"{FAILED}{refusal.image}: {refusal.error}" if refusal else f"  {fate}"
+        if refusal := refused.get((rule.location, rule.source.repository)):
+            yield f"{FAILED}{refusal.error}"
 
 
-def _fate(rule: Rule, selection: Selection, sources: Sequence[Reference], wanted: Reference) -> str:
-    """Return what `rule`, which takes `sources`, does with one tag or digest."""
-    wanted = wanted if wanted.digest else replace(wanted, tag=wanted.tag or reference.DEFAULT_TAG)
-    if wanted in sources:
-        return _shown(rule, wanted)
+def _options(rule: Rule) -> str:
+    """Return the options that say what of an image is copied, as text that can follow a rule's own."""
+    options = [f"platforms {rule.platforms}"] if rule.platforms else []
+    options += ["with referrers"] if rule.referrers else []
+    options += [f"only if signed with {rule.signed_by}"] if rule.signed_by else []
+    return f" ({', '.join(options)})" if options else ""
+
+
+def _complete(wanted: Reference) -> Reference:
+    return wanted if wanted.digest or wanted.tag else replace(wanted, tag=reference.DEFAULT_TAG)
+
+
+def _why_dropped(rule: Rule, selection: Selection, wanted: Reference) -> str:
+    """Return why `rule` does not take one tag or digest."""
     if not rule.needs_listing:
-        return f"{wanted}: dropped, because the rule does not name it"
+        return "dropped, because the rule does not name it"
     tag = wanted.tag or ""
     if tag not in selection.listed:
-        return f"{wanted}: not taken, because the repository does not list it"
-    return f"{wanted}: dropped by {selection.why_dropped(tag)}"
+        return "not taken, because the repository does not list it"
+    return f"dropped by {selection.why_dropped(tag)}"
 
 
-def _shown(rule: Rule, source: Reference) -> str:
-    """Return an image of `rule`, or why it cannot be one."""
+def _pairs(rule: Rule, sources: Sequence[Reference]) -> dict[Reference, str]:
+    """Return the image of each of `sources` as text; only the source if `rule` is refused, because its sides do not fit."""
     try:
-        if len(rule.target.tags or ()) > 1:
-            return f"{source} -> one of {', '.join(map(str, rule.target.references()))}"
-        return str(rule.pair([source])[0])
-    except ValueError as error:
-        return f"{source}: {error}"
+        return {image.source: str(image) for image in rule.pair(sources)}
+    except ValueError:
+        return {source: str(source) for source in sources}

@@ -217,6 +217,8 @@ def _check_count(rule: Rule, count: int, refuse: Callable[[Image, str], None]) -
     """Warn of a rule that takes no tag, and refuse one that takes fewer than its minimum."""
     minimum = rule.source.filter.minimum if rule.source.filter else 0
     if count < minimum:
-        refuse(rule.as_image, f"takes {count} tags, and `min` is {minimum}; sync.py --explain shows what drops the others")
+        taken = "1 tag" if count == 1 else f"{count} tags"
+        advice = "sync.py --explain shows what drops the others"
+        refuse(rule.as_image, f"takes {taken}, and `min` is {minimum}; {advice}")
     elif not count:
         logger.warning("{}: {} matches no tag", rule.location, rule.text)

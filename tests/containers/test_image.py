@@ -126,7 +126,9 @@ def test_the_exit_codes(network: Network) -> None:
         assert network.run("--volumes-from", holder).returncode == 75
     done = network.run(command=("--dry-run",))
     assert done.returncode == 2
-    assert "entrypoint.py takes no argument but hook, found --dry-run" in done.stdout
+    assert "entrypoint.py takes no argument, or hook, or sync and the flags of sync.py; found --dry-run" in done.stdout
+    done = network.run(command=("sync", "--dry-run"))
+    assert (done.returncode, "1 skipped" in done.stdout) == (0, True), done.stdout
 
 
 HOLDER = """

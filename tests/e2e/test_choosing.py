@@ -64,7 +64,7 @@ def test_fewer_tags_than_min_are_a_failure(user: User, source: Registry, target:
     run = user.sync()
     assert run.code == 1
     failed = [row["error"] for row in run.events("image.done") if row["outcome"] == "failed"]
-    assert failed == ["takes 1 tags, and `min` is 2; sync.py --explain shows what drops the others"]
+    assert failed == ["takes 1 tag, and `min` is 2; sync.py --explain shows what drops the others"]
     assert target.tags("redis") == ["9.0.0"]
 
 
@@ -201,6 +201,42 @@ def test_explain(user: User, source: Registry, target: Registry) -> None:
     assert (run.code, run.output.splitlines()[1:]) == (1, [f"no rule has the source {source}/other"])
     assert target.tags("redis") == []
     assert not (user.folder / "data" / "report.json").exists()
+
+
+@pytest.mark.usefixtures("redis")
+def test_explain_shows_what_a_pass_would_refuse(user: User, source: Registry, target: Registry) -> None:
+    key = user.write("cosign.pub", "-----BEGIN PUBLIC KEY-----")
+    redis = f"{source}/library/redis"
+    rows = {
+        redis: {
+            "target": f"{target}/one:{{tag}}",
+            "tags": {"match": "/^8/", "min": 2},
+            "platforms": ["linux/amd64", "linux/arm64"],
+            "referrers": True,
+            "signed": {"key": key.name},
+        },
+        f"{redis}:8.0.0": f"{target}/one:8.0.0",
+        f"{redis}:7.2.5,7.4.1": f"{target}/two:7,8",
+    }
+    user.write("images.json", rows)
+    run = user.run("sync.py", "--explain")
+    lines = run.output.splitlines()[1:]
+    assert (run.code, lines) == (
+        1,
+        [
+            f"[\"{redis}\"].target: '{redis}' -> '{target}/one:{{tag}}' "
+            "(platforms [linux/amd64,linux/arm64], with referrers, only if signed with cosign.pub)",
+            "  9 listed, 1 after match",
+            f"  {redis}:8.0.0 -> {target}/one:8.0.0",
+            "  failed: takes 1 tag, and `min` is 2; sync.py --explain shows what drops the others",
+            f"[\"{redis}:8.0.0\"]: '{redis}:8.0.0' -> '{target}/one:8.0.0'",
+            f'  failed: {redis}:8.0.0 -> {target}/one:8.0.0: is the target of ["{redis}"].target already, and of '
+            f'["{redis}:8.0.0"]; keep one',
+            f"[\"{redis}:7.2.5,7.4.1\"]: '{redis}:7.2.5,7.4.1' -> '{target}/two:7,8'",
+            f"  {redis}:7.2.5 -> {target}/two:7",
+            f"  {redis}:7.4.1 -> {target}/two:8",
+        ],
+    )
 
 
 def test_explain_of_a_repository_that_cannot_be_listed(user: User, source: Registry, target: Registry) -> None:

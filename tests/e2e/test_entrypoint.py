@@ -183,8 +183,22 @@ def test_arguments_are_refused(user: User) -> None:
     run = user.run("entrypoint.py", "--dry-run", "x y")
     assert run.code == 2
     assert run.lines == [
-        "ERROR entrypoint.py takes no argument but hook, found --dry-run 'x y'; settings are environment variables"
+        "ERROR entrypoint.py takes no argument, or hook, or sync and the flags of sync.py; found --dry-run 'x y'; "
+        "settings are environment variables"
     ]
+
+
+def test_sync_with_flags(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    image = (f"{source}/app:1", f"{target}/app:1")
+    run = user.run("entrypoint.py", "sync", *image, CRON="every day", LOG_FORMAT="json")
+    assert (run.code, run.outcomes) == (0, {image[1]: "copied"})
+    assert target.digest("app:1") == source.digest("app:1")
+    user.images(image)
+    run = user.run("entrypoint.py", "sync", "--explain")
+    assert (run.code, run.output.splitlines()[-1]) == (0, f"  {image[0]} -> {image[1]}")
+    run = user.run("entrypoint.py", "sync", "--nonsense")
+    assert (run.code, run.output.splitlines()[-1]) == (2, "sync.py: error: unrecognized arguments: --nonsense")
 
 
 def test_missing_or_broken_tools(user: User) -> None:

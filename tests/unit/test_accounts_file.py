@@ -104,7 +104,7 @@ def test_problems() -> None:
         'auth.json: ["index.docker.io"]: docker.io has an account at ["docker.io"] already; keep one',
         'auth.json: ["ghcr.io"].username: is missing; add it',
         'auth.json: ["ghcr.io"].password: is missing; add it',
-        'auth.json: ["nas:5000"].insecure: must be a boolean, found a string',
+        'auth.json: ["nas:5000"].insecure: must be a boolean, found a string; write true or false',
     ]
     _, problems = validate({"not a registry": {"username": "secret-key", "password": "b"}})
     assert problems == ["auth.json: is not a registry; write its host, like docker.io or localhost:5000, or host/namespace"]

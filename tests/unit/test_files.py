@@ -135,6 +135,36 @@ def test_problems_in_images_json(content: str | bytes, lines: list[str]) -> None
                 'write "- " before its first key'
             ],
         ),
+        (
+            "a/b: {target: c/d, newest: 3, referrers: yes, tags: [1.2], signed: cosign.pub}\n",
+            [
+                'images.yaml: ["a/b"].tags: must be an object, found a list; its keys are match, semver, exclude, include, '
+                "sort, newest and min",
+                'images.yaml: ["a/b"].referrers: must be a boolean, found a string; write true or false',
+                'images.yaml: ["a/b"].signed: must be an object, found a string; its only key is key',
+                'images.yaml: ["a/b"].newest: is a key of `tags`; move it there',
+            ],
+        ),
+        (
+            'a/b: {target: c/d, tags: {include: 1.2, newest: "3", key: x}}\n',
+            [
+                'images.yaml: ["a/b"].tags.include[0]: must be a string, found a number; put it in quotes',
+                'images.yaml: ["a/b"].tags.newest: must be a number, found a string; write it without quotes',
+                'images.yaml: ["a/b"].tags.key: is a key of `signed`; move it there',
+            ],
+        ),
+        *(
+            (
+                f"a/b: {text}\n",
+                [f"images.yaml: line 1, column {column}: {what}; correct the YAML there, or put the text in quotes"],
+            )
+            for text, column, what in (
+                ("{tags: {exclude: *-rc*}}", 23, "found undefined alias ..."),
+                ("{tags: {match: /a{1,2}/}}", 23, "expected ',' or '}', but got '{'"),
+                ("{tags: {semver: >=7}}", 22, "found character '>' that cannot start any token"),
+                ("c: d", 7, "mapping values are not allowed here"),
+            )
+        ),
         ("--- []\n--- []\n", ["images.yaml: line 2, column 1: but found another document; correct the YAML there"]),
     ],
 )
