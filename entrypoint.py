@@ -33,6 +33,7 @@ from loguru import logger
 from imageporter.config.settings import Settings, read_settings
 from imageporter.system.errors import Problems, UserError, error_handler
 from imageporter.system.heartbeat import touch_heartbeat
+from imageporter.system.memory_files import in_memory
 from imageporter.system.programs import find_program
 
 
@@ -59,24 +60,26 @@ def main(argv: Sequence[str]) -> int:
 def run_schedule() -> NoReturn:
     """Validate everything, and become the supervisor of supercronic."""
     import sync  # noqa: PLC0415
-    from imageporter.engine import reporting  # noqa: PLC0415
-    from imageporter.schedule import crontab, supercronic, supervisor  # noqa: PLC0415
+    from imageporter.engine.reporting import Reporter  # noqa: PLC0415
+    from imageporter.schedule import crontab, supervisor  # noqa: PLC0415
+    from imageporter.schedule.supercronic import Supercronic  # noqa: PLC0415
 
     with Shutdown() as shutdown:
         problems = Problems()
         settings = sync.read_into([], problems, shutdown).settings
         executable = find_program("supercronic", settings.supercronic, problems)
         schedules = {"CRON": settings.cron, "HOOK_CRON": settings.hook_cron}
+        scheduler = Supercronic(executable, settings.tz, shutdown)
         next_runs = {
-            name: supercronic.validate_schedule(executable, name, schedule, problems, shutdown)
+            name: scheduler.validate(name, schedule, problems)
             for name, schedule in schedules.items()
             if executable and schedule
         }
         _check_heartbeat(settings, problems)
-        with reporting.refusal_reported(settings):
+        with Reporter(settings, shutdown).refusal_reported():
             problems.raise_if_any()
 
-        descriptor = crontab.in_memory(crontab.render(settings))
+        descriptor = in_memory(crontab.render(settings))
         logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_runs["CRON"])
         if settings.hook_cron and "hook_cron" in settings.given:
             logger.info("queue runs: {}; the next one is at {}", settings.hook_cron, next_runs["HOOK_CRON"])

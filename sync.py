@@ -9,7 +9,7 @@ import gc
 import sys
 
 from imageporter.config import command_line
-from imageporter.system.signals import Shutdown, exit_on_signals
+from imageporter.system.signals import InterruptedPassError, Shutdown, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
@@ -20,18 +20,21 @@ if __name__ == "__main__":
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
-from imageporter.engine import expansion, reporting, summary
+from imageporter.engine import expansion, summary
 from imageporter.engine.referrers import Referrers
+from imageporter.engine.reporting import Reporter
 from imageporter.engine.sync import Registries, SyncPass
 from imageporter.model.account import Accounts
 from imageporter.model.outcome import Outcome
 from imageporter.model.rule import Rule
+from imageporter.model.traffic import Traffic
+from imageporter.monitoring import announcements
 from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
 from imageporter.registry.cosign import Cosign
 from imageporter.registry.crane import Crane
@@ -39,11 +42,13 @@ from imageporter.registry.crane_process import TimeLimits
 from imageporter.registry.lookup import DigestLookup
 from imageporter.registry.program import Threads
 from imageporter.registry.proxies import check_proxy_variables
+from imageporter.schedule.supercronic import Supercronic
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
 from imageporter.system import logs
-from imageporter.system.errors import Problems, error_handler
+from imageporter.system.errors import Problems, UserError, error_handler
 from imageporter.system.programs import check_crane, find_program
+from imageporter.system.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,16 @@ def main(argv: Sequence[str]) -> int:
     with Shutdown() as shutdown:
         plan = read(argv, shutdown)
         data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
-        with reporting.refusal_reported(plan.settings):
+        reporter = Reporter(plan.settings, shutdown)
+        if plan.settings.notify_test:
+            return notify_test(plan.settings, shutdown)
+        with reporter.refusal_reported():
             is_done = queue_only and push_queue.is_empty(data_dir)
         if is_done:
-            reporting.report_empty_queue(plan.settings)
+            reporter.report_empty_queue()
             return 0
         with (
-            reporting.refusal_reported(plan.settings),
+            reporter.refusal_reported(),
             locks.hold(data_dir, shutdown, queue_only=queue_only) as private,
             open_records(data_dir) as records,
             push_queue.open_queue(data_dir, required=queue_only, read_only=plan.settings.dry_run) as queue,
@@ -81,22 +89,25 @@ def main(argv: Sequence[str]) -> int:
                 opened = open_pass(plan, plan.rules, private, records, shutdown, queue.settle)
                 exit_code = asyncio.run(explain(opened, plan.rules, plan.settings.explain))
                 return shutdown.exit_code or exit_code
+            reporter.report_start()
             rules = (*plan.rules, *queue.take())
             name = summary.QUEUE_RUN if queue_only else summary.PASS
             stopwatch = summary.log_pass_start(rules, name, dry_run=plan.settings.dry_run)
             opened = open_pass(plan, rules, private, records, shutdown, queue.settle)
-            outcomes = asyncio.run(run_pass(opened, rules))
+            outcomes, traffic = asyncio.run(run_pass(opened, rules))
             exit_code = shutdown.exit_code or summary.exit_code(outcomes)
 
-            reporting.report_pass(plan.settings, outcomes, stopwatch, exit_code)
+            record_outcomes(records, plan.settings, outcomes, stopwatch, exit_code)
+            report = reporter.write(outcomes, stopwatch, exit_code, traffic, next_pass(plan.settings, shutdown))
             summary.log_pass_done(outcomes, name, stopwatch, plan.accounts)
+            reporter.announce(report)
     return exit_code
 
 
-async def run_pass(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence[Rule]) -> list[Outcome]:
-    """Make every target of `rules` equal to its source; return the outcomes."""
+async def run_pass(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence[Rule]) -> tuple[list[Outcome], Traffic]:
+    """Make every target of `rules` equal to its source; return the outcomes, and what was asked of the registries."""
     async with opened as sync_pass:
-        return await sync_pass.run(rules)
+        return await sync_pass.run(rules), sync_pass.traffic
 
 
 async def explain(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence[Rule], image: str) -> int:
@@ -105,6 +116,32 @@ async def explain(opened: AbstractAsyncContextManager[SyncPass], rules: Sequence
         lines = await sync_pass.explain(rules, image)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return int(any(line.startswith((expansion.FAILED, expansion.NO_RULE)) for line in lines))
+
+
+def record_outcomes(
+    records: Records, settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int
+) -> None:
+    """Record how each image has ended. A full pass that came to its end has seen every image of the files."""
+    if not settings.dry_run:
+        is_complete = exit_code in {0, 1} and not (settings.queue_only or settings.image_arguments)
+        records.record_outcomes(outcomes, stopwatch, is_complete=is_complete)
+
+
+def next_pass(settings: Settings, shutdown: Shutdown) -> str | None:
+    """Return when the schedule comes next, if the pass is one of a schedule."""
+    program = find_program("supercronic", settings.supercronic, Problems()) if settings.scheduled else ""
+    with suppress(InterruptedPassError):
+        return Supercronic(program, settings.tz, shutdown).next_run(settings.cron) if program else None
+    return None
+
+
+def notify_test(settings: Settings, shutdown: Shutdown) -> int:
+    """Send a test to NOTIFY_URLS; return the exit code."""
+    from imageporter.monitoring import notifications  # noqa: PLC0415 (a pass without notifications does not pay for it)
+
+    if settings.notify_urls is None:
+        raise UserError(["NOTIFY_URLS: is not set, so there is nobody to notify; set it to an apprise URL"])
+    return 0 if notifications.send_test(settings.notify_urls, shutdown) else 1
 
 
 @asynccontextmanager
@@ -146,7 +183,7 @@ def read(argv: Sequence[str], shutdown: Shutdown) -> Plan:
     """Read the settings and the files that they name. Raises UserError with every mistake in them."""
     problems = Problems()
     plan = read_into(argv, problems, shutdown)
-    with reporting.refusal_reported(plan.settings):
+    with Reporter(plan.settings, shutdown).refusal_reported():
         problems.raise_if_any()
     return plan
 
@@ -160,6 +197,7 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     locks.prepare(settings.data_dir, problems, quiet=settings.scheduled)
     check_ca_variables(process_environ(), problems)
     check_proxy_variables(process_environ(), problems)
+    announcements.check(settings, problems, shutdown)
     crane = find_program("crane", settings.crane, problems)
     if crane:
         check_crane(crane, tool_environ(requests=False), problems, shutdown)

@@ -33,8 +33,9 @@ from imageporter.registry.errors import RegistryError
 from imageporter.registry.program import Threads
 from imageporter.registry.proxies import check_proxy_variables, proxy_for
 from imageporter.registry.redaction import SecretMasker
-from imageporter.schedule.crontab import in_memory, render
+from imageporter.schedule.crontab import render
 from imageporter.system.errors import Problems
+from imageporter.system.memory_files import in_memory
 from imageporter.system.plain_log import to_plain_line
 from imageporter.system.programs import find_program
 
@@ -144,7 +145,7 @@ def read_environment(environ: Mapping[str, str]) -> None:
         for scheme, authority in (("https", "a.example"), ("http", "[::1]:80"), ("https", "10.0.0.1:5000")):
             proxy_for(scheme, authority, process_environ())
         find_program("crane", settings.crane, problems)
-        expect(not tool_environ(requests=True).keys() & VARIABLES.keys() - {"TZ"}, "crane sees a setting")
+        expect(not tool_environ(requests=True).keys() & VARIABLES.keys(), "crane sees a setting")
         require_credentials(settings, problems)
     # A path is shown, and so is a schedule: they are not where a password goes.
     shown = {
@@ -156,8 +157,8 @@ def read_environment(environ: Mapping[str, str]) -> None:
     }
     check_problems(problems, may_show=any(CANARY in value for name, value in environ.items() if name in shown))
     crontab = render(settings)  # with the default in place of a mistake
-    lines = render(Settings(alive_file=settings.alive_file)).count("\n") - (not settings.hook_cron)
-    expect(crontab.count("\n") == lines, "a variable adds a line to the crontab")
+    lines = render(Settings(alive_file=settings.alive_file)).count(b"\n") - (not settings.hook_cron)
+    expect(crontab.count(b"\n") == lines, "a variable adds a line to the crontab")
     os.close(in_memory(crontab))
 
 

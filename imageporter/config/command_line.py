@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("image_arguments", metavar="SOURCE TARGET", nargs="*", help=images)
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--scheduled", action="store_const", const="true", help=argparse.SUPPRESS)
+    notify_test = OPTIONS["notify_test"].description
+    parser.add_argument("--notify-test", action="store_const", const="true", help=notify_test)
     queue_only = OPTIONS["queue_only"].description
     parser.add_argument("--queue", dest="queue_only", action="store_const", const="true", help=queue_only)
     return parser
@@ -108,4 +110,6 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, An
 
 
 def _shown(default: object) -> str:
+    if isinstance(default, frozenset):
+        return ",".join(sorted(default))
     return str(default).lower() if isinstance(default, bool) else str(default)

@@ -23,7 +23,7 @@ LONGEST_SECRET = 1 << 16  # bytes
 # What the programs that a pass starts may see, and what only those that send requests may: a proxy's URL holds an account.
 FOR_TOOLS = frozenset(
     {
-        *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL"),
+        *("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL"),
         *("GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"),
     }
 )
@@ -107,6 +107,22 @@ class Settings:
         values.whole_number(0, MAX_QUEUE_LIMIT),
         "requests per second from one address, ten seconds' worth at once; 0: unlimited",
     )
+    notify_urls: Secret | None = _setting(
+        None, Secret, "apprise URLs (mailto://, slack://, ntfy://, ...), separated by blanks, to notify"
+    )
+    notify_on: frozenset[str] = _setting(
+        frozenset({"failure", "recovery"}),
+        values.some_of("failure", "recovery", "change", "always"),
+        "which passes are worth a notification: failure, recovery, change (an image was copied), always",
+    )
+    ping_url: Secret | None = _setting(
+        None, Secret, "check of healthchecks.io that each pass pings, or with {status} in it a push URL of Uptime Kuma"
+    )
+    metrics_file: Path | None = _setting(
+        None, values.path, "Prometheus metrics, written after each pass for node_exporter's textfile collector"
+    )
+    metrics_per_image: bool = _setting(False, values.boolean, "metrics of each image, too")
+    report_html: bool = _setting(False, values.boolean, "write report.html next to report.json, too")
     alive_file: Path | None = _setting(None, values.path, "file that a service touches every minute, for health checks")
     queue_only: bool = _setting(False, values.boolean, "sync only the queued pushes", "--queue")
     scheduled: bool = _setting(
@@ -115,6 +131,7 @@ class Settings:
     explain: str | None = _setting(
         None, values.image_or_nothing, "show which tags each rule takes, or what it does with IMAGE, and exit", "--explain"
     )
+    notify_test: bool = _setting(False, values.boolean, "send a test to NOTIFY_URLS, and exit", "--notify-test")
     image_arguments: tuple[str, ...] = _setting((), tuple, "sources and targets, in place of an images file", "--")
     given: frozenset[str] = frozenset()
 
@@ -231,6 +248,7 @@ def tool_environ(*, requests: bool) -> dict[str, str]:
     """Return what crane and supercronic need of this process's environment: no account of a registry or the hook is in it.
 
     `requests` is whether the program is started to send requests. Only then it gets the proxies, whose URLs may hold accounts.
+    TZ is not among it: a value that is no time zone may be a password in the wrong place.
     """
     needed = FOR_TOOLS | FOR_REQUESTS if requests else FOR_TOOLS
     return {name: value for name, value in os.environ.items() if name.upper() in needed}

@@ -82,6 +82,20 @@ def one_of(*words: str) -> Callable[[str], str]:
     return validate
 
 
+def some_of(*words: str) -> Callable[[str], frozenset[str]]:
+    """Return a parser of some of `words`, with commas or blanks between them, in any case."""
+
+    def validate(text: str) -> frozenset[str]:
+        given = text.lower().replace(",", " ").split()
+        if unknown := next((word for word in given if word not in words), None):
+            raise ValueError(f"{_shown(unknown)} is not known; write some of {', '.join(words)}")
+        if not given:
+            raise ValueError(f"is empty; write some of {', '.join(words)}")
+        return frozenset(given)
+
+    return validate
+
+
 def path(text: str) -> Path:
     """Parse a path, which may begin with `~`."""
     if not text.strip():

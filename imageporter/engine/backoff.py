@@ -59,10 +59,12 @@ class Backoff:
     """The state of one registry: open, resting until a time, or given up (`give_up_reason`).
 
     A rest lasts `first` seconds, twice the last one, or the registry's `Retry-After`; `most` is how many follow each other.
+    `rests` counts all of them.
     """
 
     def __init__(self, host: str, first: float, most: int) -> None:
         self.host = host
+        self.rests = 0
         self.is_resting = False
         self.give_up_reason: str | None = None
         self.prober: object | None = None
@@ -120,6 +122,7 @@ class Backoff:
             self._notify()
             return
         seconds = self._rest_seconds(error)
+        self.rests += 1
         self.is_resting = True
         self._until = time.monotonic() + seconds
         reason = "responds with 429" if error.kind is ErrorKind.RATE_LIMITED else "is unavailable"
@@ -161,6 +164,11 @@ class Backoffs:
         self._first = retry_delay_time
         self._most = max(retries, 1)
         self._by_host: dict[str, Backoff] = {}
+
+    @property
+    def rests(self) -> int:
+        """How often a registry was left alone for a while."""
+        return sum(one.rests for one in self._by_host.values())
 
     def of(self, host: str) -> Backoff:
         """Return the back-off of the registry `host`."""

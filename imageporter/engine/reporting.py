@@ -1,61 +1,110 @@
-"""What the report files say: how a pass ended, or why it did not start."""
+"""What the report files say, and who is told: how a run ended, or why it did not start."""
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from imageporter.config.settings import Settings
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
+from imageporter.model.report import SCHEMA_VERSION, Report, failing_since
+from imageporter.model.traffic import Traffic
+from imageporter.monitoring import announcements
 from imageporter.store import locks
 from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system.errors import AlreadyRunningError, QueueRunPostponedError, UserError
+from imageporter.system.signals import Shutdown
 from imageporter.system.stopwatch import Stopwatch
 
-
-def report_pass(settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int) -> None:
-    """Write the report of a pass: the summary, and one row per image."""
-    content = _content(settings, outcomes, stopwatch, exit_code)
-    content["images"] = [outcome.row() for outcome in outcomes]
-    write_report(_path(settings), content)
+NO_TRAFFIC = Traffic()
+INTERRUPTED = frozenset({130, 143})  # neither a success nor a failure
 
 
-@contextmanager
-def refusal_reported(settings: Settings) -> Iterator[None]:
-    """A context that writes a UserError into the report file. Otherwise the file would still show the last good pass."""
-    stopwatch = Stopwatch()
-    try:
-        yield
-    except QueueRunPostponedError:
-        raise
-    except UserError as error:
-        if not os.access(settings.data_dir, os.W_OK):  # which is one of the problems
+class Reporter:
+    """Writes the report of a run with `settings`, and tells whom they name."""
+
+    def __init__(self, settings: Settings, shutdown: Shutdown) -> None:
+        self._settings = settings
+        self._shutdown = shutdown
+        self._previous: Report | None = None
+        self._path = report_path(settings.data_dir, queue_only=settings.queue_only, dry_run=settings.dry_run)
+
+    def report_start(self) -> None:
+        """Tell that the run begins."""
+        announcements.announce_start(self._settings, self._shutdown)
+
+    def write(
+        self,
+        outcomes: Sequence[Outcome],
+        stopwatch: Stopwatch,
+        exit_code: int,
+        traffic: Traffic = NO_TRAFFIC,
+        next_pass: str | None = None,
+    ) -> Report:
+        """Write and return how a run ended: the summary, and one row per image.
+
+        `next_pass` is when the schedule comes next.
+        """
+        content = self._content(outcomes, stopwatch, exit_code, traffic)
+        content["next_pass"] = next_pass
+        content["images"] = [cast("Any", outcome.row()) for outcome in outcomes]
+        write_report(self._path, content)
+        return content
+
+    def announce(self, report: Report) -> None:
+        """Tell how a run ended."""
+        announcements.announce(self._settings, report, self._previous, self._shutdown)
+
+    @contextmanager
+    def refusal_reported(self) -> Iterator[None]:
+        """A context that reports a UserError. Otherwise the file would still show the last good pass."""
+        stopwatch = Stopwatch()
+        try:
+            yield
+        except QueueRunPostponedError:
             raise
-        content = _content(settings, (), stopwatch, error.exit_code) | {"problems": error.lines, "images": ()}
-        # The running pass may have written its own report, which matters more. It wrote the lock when it began.
-        newest = locks.held_since(settings.data_dir) if isinstance(error, AlreadyRunningError) else None
-        write_report(_path(settings), content, unless_newer_than=newest)
-        raise
+        except UserError as error:
+            content = self._content((), stopwatch, error.exit_code, NO_TRAFFIC)
+            content["problems"] = list(error.lines)
+            content["images"] = []
+            # The running pass may have written its own report, which matters more. It wrote the lock when it began.
+            newest = locks.held_since(self._settings.data_dir) if isinstance(error, AlreadyRunningError) else None
+            if os.access(self._settings.data_dir, os.W_OK):  # otherwise that is one of the problems
+                write_report(self._path, content, unless_newer_than=newest)
+            self.announce(content)
+            raise
 
+    def report_empty_queue(self) -> None:
+        """Replace the report of a queue run that could not start: this one could, and there was nothing to do."""
+        if "problems" in (read_report(self._path) or {}):
+            self.announce(self.write((), Stopwatch(), 0))
 
-def report_empty_queue(settings: Settings) -> None:
-    """Replace the report of a queue run that could not start: this one could, and there was nothing to do."""
-    if "problems" in (read_report(_path(settings)) or {}):
-        report_pass(settings, (), Stopwatch(), 0)
-
-
-def _path(settings: Settings) -> Path:
-    return report_path(settings.data_dir, queue_only=settings.queue_only, dry_run=settings.dry_run)
-
-
-def _content(settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int) -> dict[str, Any]:
-    return {
-        "started": stopwatch.started.isoformat(timespec="seconds"),
-        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "dry_run": settings.dry_run,
-        "exit_code": exit_code,
-        **summarize(outcomes, stopwatch),
-    }
+    def _content(self, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int, traffic: Traffic) -> Report:
+        """Return the report without its images. Since when runs fail is known from the previous one."""
+        self._previous = read_report(self._path)
+        started = stopwatch.started.isoformat(timespec="seconds")
+        finished = datetime.now().astimezone().isoformat(timespec="seconds")
+        known: Any = self._previous or {}
+        since, last_success = failing_since(self._previous), known.get("last_success")
+        if exit_code == 0:
+            since, last_success = None, finished
+        elif exit_code not in INTERRUPTED:
+            since = since or started
+        content: Any = {
+            "schema_version": SCHEMA_VERSION,
+            "run": "queue" if self._settings.queue_only else "pass",
+            "started": started,
+            "finished": finished,
+            "dry_run": self._settings.dry_run,
+            "exit_code": exit_code,
+            **summarize(outcomes, stopwatch),
+            "lookups": traffic.lookups,
+            "backoffs": traffic.backoffs,
+            "pulls_left": traffic.pulls_left,
+            "failing_since": since,
+            "last_success": last_success,
+            "next_pass": known.get("next_pass"),
+        }
+        return cast("Report", content)

@@ -24,6 +24,7 @@ from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule
+from imageporter.model.traffic import Traffic
 from imageporter.registry.cosign import Cosign
 from imageporter.registry.crane import Crane
 from imageporter.registry.errors import REFUSED, RegistryError
@@ -72,6 +73,11 @@ class SyncPass:
         self._progress = Progress()
         self._outcomes: list[Outcome] = []
         self._source_digests = SourceDigests(self._attempts, self._lookup_slots, self._look_up)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the pass has asked of the registries so far."""
+        return Traffic(self._lookup.count, self._backoffs.rests, self._lookup.pulls_left)
 
     async def run(self, rules: Sequence[Rule]) -> list[Outcome]:
         """Return the outcome of every image of `rules`, in their order. A rule that cannot be expanded is one failed outcome.
@@ -206,7 +212,7 @@ class SyncPass:
                 return
             await self._referrers.copy(image, missing, self._attempts, self._copy_slots)
             status = Status.COPIED if missing else status
-        self._record(image.image, content, digest)
+        self._record(image.image, content, digest, status)
         self._settle(image, image.outcome(status, digest))
 
     async def _content(self, image: IndexedImage, digest: str, found: str | RegistryError) -> Content:
@@ -253,11 +259,11 @@ class SyncPass:
             self._copy_demand.add(image, image.copy_hosts)
             raise
         if not image.image.referrers:
-            self._record(image.image, content, image.copied)
+            self._record(image.image, content, image.copied, Status.COPIED)
 
-    def _record(self, image: Image, content: Content, digest: str) -> None:
-        """Record that the target of `image` is `digest`, and what it was made from."""
-        self._records.record_verified(image, content.source)
+    def _record(self, image: Image, content: Content, digest: str, status: Status) -> None:
+        """Record that the target of `image` is `digest`, what it was made from, and whether that was now."""
+        self._records.record_verified(image, content.source, copied=status is Status.COPIED)
         if image.platforms is not None:
             self._records.record_made(image, content.source, digest)
 

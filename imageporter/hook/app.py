@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,6 +12,7 @@ from starlette.routing import Route
 
 from imageporter.config.settings import Settings
 from imageporter.hook.authentication import Authenticator
+from imageporter.hook.pages import Pages
 from imageporter.hook.rate_limit import BodyLimit, LogLimit, TokenBucket
 from imageporter.hook.reload import RouteReloader
 from imageporter.hook.responses import (
@@ -20,6 +20,7 @@ from imageporter.hook.responses import (
     declared_length,
     decode_json,
     error_response,
+    image_rows,
     log_response,
     query_parameter,
     read_body,
@@ -33,15 +34,15 @@ from imageporter.model.image import Image
 from imageporter.model.reference import Reference
 from imageporter.store.database import DATABASE_ERRORS
 from imageporter.store.push_queue import PushQueue, QueueFullError
-from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
 from imageporter.system import logs
 from imageporter.system.stopwatch import Stopwatch
 
 RETRY_AFTER = {"Retry-After": "60"}
 REJECTED = frozenset({401, 405, 408, 429})  # a stranger may cause these
 SNAPSHOT = "SNAPSHOT"
+OTHER_SITES = frozenset({"cross-site", "same-site"})  # https://www.w3.org/TR/fetch-metadata/
 
-Endpoint = Callable[[Request], Awaitable[JSONResponse]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class IgnoredPushError(Exception):
@@ -54,12 +55,18 @@ class IgnoredPushError(Exception):
 
 def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) -> Starlette:
     """Return the ASGI application."""
-    endpoints = _Endpoints(settings, reloader, queue)
+    authenticator = Authenticator(settings)
+    endpoints = _Endpoints(settings, reloader, queue, authenticator)
+    pages = Pages(settings, queue, authenticator)
     routes = [
         Route("/images/sync/hook", endpoints.handle(endpoints.hook), methods=["GET", "POST"]),
         Route("/hooks/{sender}", endpoints.handle(endpoints.webhook), methods=["POST"]),
         Route("/hooks/{sender}/{token:path}", endpoints.handle(endpoints.webhook), methods=["POST"]),
-        Route("/status", endpoints.handle(endpoints.status), methods=["GET"]),
+        Route("/status", endpoints.handle(pages.status), methods=["GET"]),
+        Route("/metrics", endpoints.handle(pages.metrics), methods=["GET"]),
+        Route("/", endpoints.handle(pages.page), methods=["GET"]),
+        Route("/page.css", endpoints.handle(pages.style_sheet), methods=["GET"]),
+        Route("/sync", endpoints.handle(pages.sync), methods=["POST"]),
         Route("/healthz", _healthz, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: error_response})
@@ -68,11 +75,11 @@ def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) ->
 
 
 class _Endpoints:
-    def __init__(self, settings: Settings, reloader: RouteReloader, queue: PushQueue) -> None:
+    def __init__(self, settings: Settings, reloader: RouteReloader, queue: PushQueue, authenticator: Authenticator) -> None:
         self._settings = settings
         self._reloader = reloader
         self._queue = queue
-        self._authenticator = Authenticator(settings)
+        self._authenticator = authenticator
         self._bucket = TokenBucket(settings.hook_rate)
         self._unauthenticated_bodies = BodyLimit()
         self._log_limit = LogLimit()
@@ -89,13 +96,16 @@ class _Endpoints:
 
         return handler
 
-    async def _respond(self, endpoint: Endpoint, request: Request) -> JSONResponse:
+    async def _respond(self, endpoint: Endpoint, request: Request) -> Response:
         try:
             if not self._bucket.allow(client_address(request)):
                 reason = f"more than {self._settings.hook_rate} requests per second"
                 raise HTTPException(429, reason, {"Retry-After": "10"})  # noqa: TRY301
             if request.method == "HEAD":  # Starlette adds it to GET
                 raise HTTPException(405, "HEAD is not supported; use GET or POST", {"Allow": "GET, POST"})  # noqa: TRY301
+            if request.headers.get("sec-fetch-site") in OTHER_SITES and not _opens_page(request):
+                # A browser would send the account of whoever has looked at the status page.
+                raise HTTPException(403, "a page of another site may not call")  # noqa: TRY301
             return await endpoint(request)
         except HTTPException as error:
             return error_response(request, error)
@@ -141,20 +151,6 @@ class _Endpoints:
             return response(200, {"queued": [], "already": [], "ignored": ignored or ["not a push of a tag"]})
         return await self._put(images, ignored)
 
-    async def status(self, request: Request) -> JSONResponse:
-        """Return the queue, the last pass and the last queue run."""
-        if not self._authenticator.authenticate(request.headers):
-            raise unauthorised()
-        queue = await asyncio.to_thread(self._queue.status)
-        for row in (queue, *queue["waiting"]):
-            name = "since" if "since" in row else "oldest"
-            row[name] = row[name] and datetime.fromtimestamp(row[name]).astimezone().isoformat(timespec="seconds")
-        reports = {
-            name: await asyncio.to_thread(read_report, self._settings.data_dir / file)
-            for name, file in (("last_pass", REPORT), ("last_queue_run", QUEUE_REPORT))
-        }
-        return response(200, {"queue": queue, **reports})
-
     async def _authenticated_body(self, request: Request) -> bytes:
         headers = request.headers
         if self._authenticator.authenticate(headers, request.path_params.get("token")):
@@ -188,8 +184,13 @@ class _Endpoints:
 
     async def _put(self, images: Iterable[Image], ignored: Iterable[str] = ()) -> JSONResponse:
         result = await asyncio.to_thread(self._queue.put, images, self._settings.hook_queue_limit)
-        content: dict[str, Any] = {"queued": _rows(result.queued), "already": _rows(result.already)}
+        content: dict[str, Any] = {"queued": image_rows(result.queued), "already": image_rows(result.already)}
         return response(202 if result.queued else 200, content | ({"ignored": list(ignored)} if ignored else {}))
+
+
+def _opens_page(request: Request) -> bool:
+    """Return whether somebody has followed a link to the status page."""
+    return request.method == "GET" and request.url.path == "/"
 
 
 async def _healthz(_: Request) -> JSONResponse:
@@ -230,7 +231,3 @@ def _parse_push(name: str, tag: str) -> Reference:
     if parsed.tag or parsed.digest:
         raise ValueError(f"{reference.shown(name)!r} has a tag or digest; give the repository alone")
     return Reference(parsed.host, parsed.path, reference.parse_tag(tag, tag))
-
-
-def _rows(images: Iterable[Image]) -> list[dict[str, str]]:
-    return [{"source": str(image.source), "target": str(image.target)} for image in images]

@@ -37,13 +37,15 @@ class Authenticator:
     def authenticate(self, headers: Mapping[str, str], path_token: str | None = None) -> bool:
         """Return whether `headers` (names in lower case) hold the account or the token, or `path_token` is the token.
 
-        The token may be all of `Authorization`, as Harbor sends it, follow `Bearer` there, or be in `X-Hook-Token`.
+        The token may be all of `Authorization`, as Harbor sends it, follow `Bearer` there, be in `X-Hook-Token`, or be the
+        password of any user, for browsers.
         """
         authorization = headers.get("authorization", "")
         scheme, _, value = authorization.partition(" ")
         username, password = _decode_basic(value) if scheme.lower() == "basic" else ("", "")
         tokens = (
             headers.get("x-hook-token", ""),
+            password,
             value.strip() if scheme.lower() == "bearer" else authorization,
             path_token or "",
         )

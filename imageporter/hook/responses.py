@@ -1,21 +1,23 @@
 """Requests and responses of the hook: reading a body, building JSON responses, logging them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from imageporter.hook.webhooks import SENDERS
+from imageporter.model.image import Image
 from imageporter.system import logs
 from imageporter.system.plain_log import to_plain_line
 from imageporter.system.stopwatch import Stopwatch
 
 MAX_BODY = 1 << 20  # bytes
 MAX_LINE = 1000
+SHOWN = {"/status": "the status", "/": "the status page", "/metrics": "the metrics", "/page.css": "the style sheet"}
 
 
 async def read_body(request: Request) -> bytes:
@@ -79,19 +81,29 @@ def unauthorised() -> HTTPException:
     return HTTPException(401, "wrong or no credentials", {"WWW-Authenticate": 'Basic realm="ImagePorter", charset="UTF-8"'})
 
 
-def log_response(request: Request, sent: JSONResponse, stopwatch: Stopwatch) -> None:
+def image_rows(images: Iterable[Image]) -> list[dict[str, str]]:
+    """Return the images as a response shows them."""
+    return [{"source": str(image.source), "target": str(image.target)} for image in images]
+
+
+def note_queued(request: Request, queued: list[dict[str, str]], already: list[dict[str, str]]) -> None:
+    """Keep what a request has queued for `log_response`, because its response is no JSON."""
+    request.state.content = {"queued": queued, "already": already}
+
+
+def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None:
     """Log one line for the request and the response `sent`.
 
     It shows the client's text only as far as the response does, and no path or query string, because they may hold a token.
     """
-    content = json.loads(bytes(sent.body))
+    content = json.loads(bytes(sent.body)) if isinstance(sent, JSONResponse) else getattr(request.state, "content", {})
     sender = request.path_params.get("sender")
     sender = sender if sender in SENDERS else None
     address = client_address(request)
     queued = [f"{row['source']} -> {row['target']}" for row in content.get("queued", ())]
     result = content.get("error") or ", ".join(content.get("ignored", ())) or "already queued"
     result = f"queued {', '.join(queued)}" if queued else result
-    result = "the status" if request.url.path == "/status" and sent.status_code == 200 else result
+    result = SHOWN.get(request.url.path, result) if sent.status_code == 200 else result
     client = f"{address}, {sender}" if sender else address
     logs.log_event(
         "hook.received",

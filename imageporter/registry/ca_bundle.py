@@ -36,19 +36,28 @@ def build_ca_bundle(environ: Mapping[str, str], private: Path) -> Path | None:
 
     Returns None on other systems than Linux, and if no certificate is found. Raises UserError if there is no room.
     """
-    if sys.platform != "linux":
-        return None
-    unique = dict.fromkeys(found for text in _texts(environ) for found in _CERTIFICATE.findall(text))
-    if not unique:
+    certificates = ca_certificates(environ)
+    if not certificates:
         return None
     bundle = private / "ca-bundle.pem"
     try:
-        bundle.write_bytes(b"\n".join(unique) + b"\n")
+        bundle.write_bytes(certificates)
         _empty_directory(bundle).mkdir()
     except OSError as error:
         line = f"TMPDIR: {private} cannot be written in: {error.strerror}; make room there, or name another directory"
         raise UserError([line]) from None
     return bundle
+
+
+def ca_certificates(environ: Mapping[str, str]) -> bytes:
+    """Return the certificates (PEM) that Go would trust with the variables `environ`, each once.
+
+    Returns nothing on other systems than Linux, and if no certificate is found.
+    """
+    if sys.platform != "linux":
+        return b""
+    unique = dict.fromkeys(found for text in _texts(environ) for found in _CERTIFICATE.findall(text))
+    return b"".join(certificate + b"\n" for certificate in unique)
 
 
 def check_ca_variables(environ: Mapping[str, str], problems: Problems) -> None:

@@ -18,7 +18,7 @@ from imageporter.model.reference import DEFAULT_TAG, Reference
 from imageporter.registry.authenticator import Authenticator, Response, TooManyRequestsError
 from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.registry.proxies import proxy_for
-from imageporter.registry.responses import accepted_digest, parse_headers, retry_after
+from imageporter.registry.responses import accepted_digest, parse_headers, pulls_left, retry_after
 
 # crane's, in its order: both must be given the same manifest.
 ACCEPT = (
@@ -48,6 +48,7 @@ class Client:
 
         `width` is the number of look-ups that run at the same time.
         """
+        self.pulls_left: dict[str, int] = {}  # by registry, of those that limit pulls
         self._transport = _Transport(ca_bundle, environ, width)
         self._authenticator = Authenticator(accounts, self._transport.send)
 
@@ -97,12 +98,15 @@ class Client:
         """
         try:
             async with asyncio.timeout(seconds):
-                return await self._send(method, image, path, seconds)
+                response = await self._send(method, image, path, seconds)
         except TimeoutError:
             detail = f"no end after {seconds:g} seconds (PROBE_TIMEOUT)"
             raise RegistryError(subject, ErrorKind.TIMED_OUT, detail, image.host) from None
         except TooManyRequestsError as error:
             return error.response
+        if response is not None and (left := pulls_left(response)) is not None:
+            self.pulls_left[image.host] = left
+        return response
 
     async def _send(self, method: str, image: Reference, path: str, seconds: float) -> Response | None:
         """Send a request with the account of `image`. A cached token that is refused is renewed once."""

@@ -29,6 +29,15 @@ def accepted_digest(response: Response, expected: str | None) -> str | None:
     return digest if response.header("content-type") and response.header("content-length") else None
 
 
+def pulls_left(response: Response) -> int | None:
+    """Return how many pulls the registry still grants, which it says in `ratelimit-remaining: 98;w=21600` (Docker Hub).
+
+    https://docs.docker.com/docker-hub/usage/pulls/#view-pull-rate-and-limit
+    """
+    number = (response.header("ratelimit-remaining") or "").partition(";")[0].strip()
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else None
+
+
 def retry_after(response: Response) -> float | None:
     """Return the `Retry-After` of a response in seconds, which may be a date; None if there is none."""
     text = response.header("retry-after") or ""

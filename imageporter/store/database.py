@@ -4,9 +4,9 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loguru import logger
@@ -23,13 +23,15 @@ DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 class Database:
     """A kind of SQLite file: its name in DATA_DIR, the statements that create its tables, and its `PRAGMA synchronous`.
 
-    `level` is the level of the log line if a file is moved aside.
+    `level` is the level of the log line if a file is moved aside. `migrations` are the statements that move the rows of a
+    table of an earlier version (by its name) and drop it.
     """
 
     file: str
     tables: tuple[str, ...]
     synchronous: str
     level: str = "WARNING"
+    migrations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def connect(self, data_dir: Path) -> sqlite3.Connection:
         """Return an autocommit connection, which threads may share if only one uses it at a time.
@@ -58,6 +60,10 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             for statement in self.tables:
                 connection.execute(statement)
+            for table, statements in self.migrations.items():
+                if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
+                    for statement in statements:
+                        connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")

@@ -1,11 +1,12 @@
-"""Records of targets (SQLite): when they were verified, for TRUST_RECORDS, and what their platforms became.
+"""Records of images (SQLite): when each target was last verified and copied, since when it fails, and how it ended last.
 
-Records only save requests. Without them a pass checks every target and ends the same.
+The time of the last verification is for TRUST_RECORDS, and what platforms became saves look-ups. Without records a pass
+checks every target and ends the same. The other columns are what the status page shows.
 """
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,9 @@ from typing import TypeVar
 from loguru import logger
 
 from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
 from imageporter.store.database import DATABASE_ERRORS, Database
+from imageporter.system.stopwatch import Stopwatch
 
 T = TypeVar("T")
 
@@ -21,12 +24,21 @@ FILE = "records.db"
 # What is not committed yet is lost if the process is killed, and then looked up again.
 MAX_PENDING = 100
 MAX_PENDING_SECONDS = 0.5
+KEPT_SECONDS = 30 * 24 * 3600.0  # of an image that no rule has any more
+# All times are seconds since 1970.
 TABLE = """
-CREATE TABLE IF NOT EXISTS synced (
-  target TEXT PRIMARY KEY,
-  source TEXT NOT NULL,
-  digest TEXT NOT NULL,
-  at     REAL NOT NULL  -- seconds since 1970
+CREATE TABLE IF NOT EXISTS images (
+  target   TEXT PRIMARY KEY,
+  origin   TEXT NOT NULL,  -- Image.origin: the source and the options
+  digest   TEXT,           -- of the source when the target was last verified; NULL if the target has begun to change since
+  verified REAL,
+  copied   REAL,
+  failing  REAL,           -- since when
+  outcome  TEXT,           -- of the last run, with its error and its seconds
+  error    TEXT,
+  seconds  REAL,
+  seen     REAL NOT NULL,  -- when it was last part of a run
+  listed   INTEGER NOT NULL DEFAULT 0  -- whether it was part of the last full pass, or of a queue run since
 ) WITHOUT ROWID
 """
 # What a target with platforms has become: crane makes an index of its own, with another digest than the source's.
@@ -38,19 +50,37 @@ CREATE TABLE IF NOT EXISTS made (
   digest TEXT NOT NULL
 ) WITHOUT ROWID
 """
+# `synced` was the table before there was a status page.
+MIGRATION = (
+    "INSERT OR IGNORE INTO images (target, origin, digest, verified, seen) SELECT target, source, digest, at, at FROM synced",
+    "DROP TABLE synced",
+)
 INSERT_MADE = "INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)"
 SELECT_MADE = "SELECT digest FROM made WHERE target = ? AND origin = ? AND source = ? AND typeof(digest) = 'text'"
-INSERT = "INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?)"
-DELETE = "DELETE FROM synced WHERE target = ?"
-SELECT = "SELECT at FROM synced WHERE target = ? AND source = ? AND digest = ? AND typeof(at) = 'real'"
+UPSERT_VERIFIED = """
+INSERT INTO images (target, origin, digest, verified, copied, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?4)
+ON CONFLICT DO UPDATE SET origin = ?2, digest = ?3, verified = ?4, seen = ?4, failing = NULL,
+  copied = coalesce(?5, CASE WHEN origin = ?2 THEN copied END)
+"""
+INVALIDATE = "UPDATE images SET digest = NULL WHERE target = ?"
+SELECT = "SELECT verified FROM images WHERE target = ? AND origin = ? AND digest = ? AND typeof(verified) = 'real'"
+UPSERT_OUTCOME = """
+INSERT INTO images (target, origin, outcome, error, seconds, failing, seen, listed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
+ON CONFLICT DO UPDATE SET outcome = ?3, error = ?4, seconds = ?5, seen = ?7, listed = 1,
+  digest = CASE WHEN origin = ?2 THEN digest END, origin = ?2,
+  failing = CASE WHEN ?6 IS NOT NULL THEN coalesce(failing, ?6) END
+"""
+UNLIST = "UPDATE images SET listed = 0, failing = NULL WHERE listed AND seen < ?"
+DROP_IMAGES = "DELETE FROM images WHERE NOT listed AND seen < ?"
+DROP_MADE = "DELETE FROM made WHERE target NOT IN (SELECT target FROM images)"
 # In WAL mode a power failure may lose the last records, but does not damage the file.
-DATABASE = Database(FILE, (TABLE, MADE_TABLE), synchronous="NORMAL")
+DATABASE = Database(FILE, (TABLE, MADE_TABLE), synchronous="NORMAL", migrations={"synced": MIGRATION})
 
-Row = tuple[str, str, str, float]
+Row = tuple[str, str, str, float, float | None]
 
 
 class Records:
-    """Which source and digest each target was last verified to be equal to. For one thread; processes may share the file.
+    """The records of the images. For one thread; processes may share the file.
 
     No method raises. After the first failure of the file, which is logged, nothing is recorded or fresh any more.
     """
@@ -60,21 +90,24 @@ class Records:
         self._pending: dict[str, Row] = {}  # by target
         self._pending_since = 0.0
 
-    def record_verified(self, image: Image, digest: str) -> None:
-        """Record that the target of `image` equals its source, `digest`, now. It is committed within MAX_PENDING rows."""
+    def record_verified(self, image: Image, digest: str, *, copied: bool = False) -> None:
+        """Record that the target of `image` equals its source, `digest`, now, perhaps because it was `copied`.
+
+        It is committed within MAX_PENDING rows.
+        """
         now = time.time()
         if not self._pending:
             self._pending_since = now
         target = str(image.target)
-        self._pending[target] = (target, image.origin, digest, now)
+        self._pending[target] = (target, image.origin, digest, now, now if copied else None)
         if len(self._pending) >= MAX_PENDING or abs(now - self._pending_since) > MAX_PENDING_SECONDS:
             self.flush()
 
     def invalidate(self, image: Image) -> None:
-        """Delete the record of the target of `image`, which is about to change. This is committed at once."""
+        """Forget that the target of `image`, which is about to change, was verified. This is committed at once."""
         target = str(image.target)
         self._pending.pop(target, None)
-        self._execute(lambda connection: connection.execute(DELETE, (target,)))
+        self._execute(lambda connection: connection.execute(INVALIDATE, (target,)))
 
     def is_fresh(self, image: Image, digest: str, seconds: float) -> bool:
         """Return whether the target of `image` was verified to be its source, `digest`, within the last `seconds`."""
@@ -97,6 +130,35 @@ class Records:
         key = (str(image.target), image.origin, source_digest)
         row = self._execute(lambda connection: connection.execute(SELECT_MADE, key).fetchone())
         return row[0] if row else None
+
+    def record_outcomes(self, outcomes: Iterable[Outcome], stopwatch: Stopwatch, *, is_complete: bool) -> None:
+        """Record how each image of a run, whose beginning `stopwatch` knows, has ended.
+
+        If the run `is_complete`, a full pass to its end, the other images belong to no rule any more. They are unlisted, and
+        dropped 30 days after they were seen last.
+        """
+        self.flush()
+        began = stopwatch.started.timestamp()
+        now = max(time.time(), began)
+        rows = [
+            (
+                *(str(one.image.target), one.image.origin, str(one.status), one.error, one.seconds),
+                *(now if one.status is Status.FAILED else None, now),
+            )
+            for one in outcomes
+            if one.status is not Status.INTERRUPTED
+        ]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(UPSERT_OUTCOME, rows)
+            if is_complete:
+                connection.execute(UNLIST, (began,))
+                connection.execute(DROP_IMAGES, (now - KEPT_SECONDS,))
+                connection.execute(DROP_MADE)
+            connection.execute("COMMIT")
+
+        self._execute(write)
 
     def flush(self) -> None:
         """Commit the pending records, in one transaction."""
@@ -126,7 +188,7 @@ class Records:
 
 def _insert(connection: sqlite3.Connection, rows: list[Row]) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(INSERT, rows)
+    connection.executemany(UPSERT_VERIFIED, rows)
     connection.execute("COMMIT")
 
 

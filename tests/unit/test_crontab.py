@@ -12,7 +12,7 @@ from imageporter.schedule import crontab
 
 
 def lines(settings: Settings) -> list[str]:
-    return [line for line in crontab.render(settings).splitlines() if not line.startswith("#")]
+    return [line for line in crontab.render(settings).decode().splitlines() if not line.startswith("#")]
 
 
 def test_a_pass_and_a_queue_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

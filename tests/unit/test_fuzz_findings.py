@@ -18,9 +18,10 @@ from imageporter.registry.authenticator import LONGEST_LIFETIME, parse_token
 from imageporter.registry.ca_bundle import build_ca_bundle, check_ca_variables
 from imageporter.registry.errors import RegistryError
 from imageporter.registry.redaction import SecretMasker
-from imageporter.schedule.crontab import in_memory, path_of, render
+from imageporter.schedule.crontab import render
 from imageporter.system import logs
 from imageporter.system.errors import Problems
+from imageporter.system.memory_files import in_memory, path_of
 from imageporter.system.plain_log import PlainLog
 
 BODY = 1 << 16  # characters, the most that crane prints of a response

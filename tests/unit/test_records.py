@@ -40,7 +40,7 @@ def writer(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
 def recorded(folder: Path, name: str) -> int:
     with closing(sqlite3.connect(folder / records.FILE)) as database, database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        query = "SELECT count(*) FROM synced WHERE target LIKE ?"
+        query = "SELECT count(*) FROM images WHERE target LIKE ? AND digest IS NOT NULL"
         return int(database.execute(query, (f"target.example.com/{name}:%",)).fetchone()[0])
 
 
@@ -134,6 +134,6 @@ def test_a_record_with_an_invalid_time_is_not_fresh(tmp_path: Path) -> None:
         opened.record_verified(IMAGE, DIGEST)
         assert opened.is_fresh(IMAGE, DIGEST, 3600)
     with closing(sqlite3.connect(tmp_path / records.FILE)) as database, database:
-        database.execute("UPDATE synced SET at = 'junk'")
+        database.execute("UPDATE images SET verified = 'junk'")
     with records.open_records(tmp_path) as opened:
         assert not opened.is_fresh(IMAGE, DIGEST, 3600)

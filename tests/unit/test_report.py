@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +10,14 @@ from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system import logs
 
 
+def read(path: Path) -> Any:
+    return read_report(path)
+
+
 def test_what_is_written_is_read_without_the_images(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     write_report(path, {"copied": 1, "images": [{"source": "é"}]})
-    assert read_report(path) == {"copied": 1}
+    assert read(path) == {"copied": 1}
     assert "é" in path.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -37,17 +42,17 @@ def test_a_dry_run_has_a_file_of_its_own(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     write_report(path, {"problems": ["\udcff.json: not found", "\ud800"]})
-    assert read_report(path) == {"problems": ["\udcff.json: not found", "\ud800"]}
+    assert read(path) == {"problems": ["\udcff.json: not found", "\ud800"]}
 
 
 def test_a_newer_report_stays(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     before = time.time() - 60
     write_report(path, {"exit_code": 75}, unless_newer_than=before)
-    assert read_report(path) == {"exit_code": 75}
+    assert read(path) == {"exit_code": 75}
     write_report(path, {"exit_code": 0})
     write_report(path, {"exit_code": 75}, unless_newer_than=before)
-    assert read_report(path) == {"exit_code": 0}
+    assert read(path) == {"exit_code": 0}
 
 
 def test_a_report_that_cannot_be_written_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,58 @@
+"""What report.json says of a run: a pass, or a queue run. `make schema` renders the JSON Schema of the file from it."""
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+SCHEMA_VERSION = 1
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Count = Annotated[int, Field(ge=0)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ImageRow(TypedDict):
+    """How one image ended."""
+
+    source: str
+    target: str
+    outcome: Literal["copied", "skipped", "failed", "would-copy", "interrupted"]
+    digest: str | None
+    error: str | None
+    attempt: Annotated[int, Field(ge=0, description="how many attempts were made at its last step")]
+    seconds: Annotated[float, Field(ge=0)]
+    warning: NotRequired[Annotated[str, Field(description="why a dry run doubts that the image would be copied")]]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Report(TypedDict):
+    """How a run ended."""
+
+    schema_version: Annotated[Literal[1], Field(description="grows if a key changes its meaning or goes; new keys may come")]
+    run: Annotated[Literal["pass", "queue"], Field(description="a full pass, or a queue run")]
+    started: Time
+    finished: Time
+    dry_run: bool
+    exit_code: Annotated[
+        int, Field(description="0 success, 1 failures, 2 invalid settings, 75 locked, 130 and 143 interrupted")
+    ]
+    copied: Count
+    skipped: Count
+    failed: Annotated[int, Field(ge=0, description="interrupted images included")]
+    would_copy: Count
+    interrupted: NotRequired[Count]
+    seconds: Annotated[float, Field(ge=0)]
+    lookups: Annotated[int, Field(ge=0, description="look-ups of digests")]
+    backoffs: Annotated[int, Field(ge=0, description="how often a registry was left alone for a while")]
+    pulls_left: Annotated[dict[str, int], Field(description="what registries that limit pulls said last, by registry")]
+    failing_since: Annotated[Time | None, Field(description="start of the first of the failed runs that this one ends")]
+    last_success: Annotated[Time | None, Field(description="end of the last run with exit code 0")]
+    next_pass: Annotated[Time | None, Field(description="when the schedule comes next, if there is one")]
+    problems: NotRequired[Annotated[list[str], Field(description="why it could not start")]]
+    images: NotRequired[list[ImageRow]]
+
+
+def failing_since(report: Report | None) -> str | None:
+    """Return since when runs fail, if they do. There may be no `report`, or one of an earlier version."""
+    return report.get("failing_since") if report else None

@@ -1,0 +1,34 @@
+"""The words of the page in Chinese."""
+
+CHINESE = {
+    "Sync all now": "立即同步全部",
+    "Sync now": "立即同步",
+    "Last pass": "上次同步",
+    "exit code": "退出码",
+    "none yet": "尚无",
+    "Failing since": "持续失败，始于",
+    "Last success": "上次成功",
+    "Next pass": "下次同步",
+    "Queue": "队列",
+    "the oldest since": "最早一条入队于",
+    "Pulls left": "剩余拉取次数",
+    "Search images": "搜索镜像",
+    "Search": "搜索",
+    "Image": "镜像",
+    "Outcome": "结果",
+    "Digest": "摘要",
+    "Last verified": "上次校验",
+    "Last copied": "上次复制",
+    "since": "始于",
+    "No image.": "没有镜像。",
+    "all": "全部",
+    "copied": "已复制",
+    "skipped": "已跳过",
+    "failed": "失败",
+    "interrupted": "已中断",
+    "The queue has no room for more images; wait for the next queue run.": "队列已满，请等待下一次队列同步。",
+    "No such image.": "没有这个镜像。",
+    "Queued: {}. The next queue run or the next full pass syncs them.": (
+        "已加入队列：{} 个镜像，将在下一次队列同步或完整同步时处理。"
+    ),
+}

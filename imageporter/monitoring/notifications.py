@@ -1,0 +1,111 @@
+"""Notifications by apprise (https://github.com/caronc/apprise): which runs are worth one, and its delivery.
+
+apprise runs in a process of its own. It may hang or use much memory, its log may show what it should not, and the pass has
+no use for it before its end.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from imageporter.config.settings import Secret, process_environ, tool_environ
+from imageporter.model.report import Report, failing_since
+from imageporter.monitoring.messages import INTERRUPTED, Message, compose
+from imageporter.registry.ca_bundle import ca_certificates
+from imageporter.system.errors import Problems
+from imageporter.system.memory_files import in_memory, path_of
+from imageporter.system.processes import bounded_process
+from imageporter.system.signals import Shutdown
+
+SENDER = Path(__file__).with_name("apprise_sender.py")
+SECONDS = 60
+TEST = Message("ImagePorter: a test", "This is what `sync.py --notify-test` sends. Notifications arrive here.")
+ADVICE = "write one like mailto://..., slack://... or ntfy://... (https://github.com/caronc/apprise/wiki)"
+
+
+def check(urls: Secret, problems: Problems, shutdown: Shutdown) -> None:
+    """Add a problem for each of `urls` that apprise does not understand. None is shown. Raises InterruptedPassError."""
+    found = _apprise(urls, None, shutdown)
+    if isinstance(found, str):
+        problems.add("NOTIFY_URLS", f"apprise does not work: {found}; install the Python packages in requirements.txt")
+        return
+    for number, one in enumerate(found, start=1):
+        if one["service"] is None:
+            which = f"URL {number} of {len(found)}" if len(found) > 1 else "it"
+            problems.add("NOTIFY_URLS", f"{which} is none that apprise understands; {ADVICE}")
+
+
+def notify(urls: Secret, wanted: frozenset[str], report: Report, previous: Report | None, shutdown: Shutdown) -> None:
+    """Send one message about a run, if it is one of the occasions in `wanted` (NOTIFY_ON). Raises InterruptedPassError."""
+    if occasions(report, previous) & wanted:
+        _deliver(urls, compose(report, previous), shutdown)
+
+
+def send_test(urls: Secret, shutdown: Shutdown) -> bool:
+    """Send a message that says no more than that it arrives; return whether all of `urls` took it."""
+    return _deliver(urls, TEST, shutdown)
+
+
+def occasions(report: Report, previous: Report | None) -> frozenset[str]:
+    """Return what happened in a run, in the words of NOTIFY_ON. `previous` is the report before.
+
+    An interrupted run is no occasion. Queue runs come every few minutes, so only the first of those that fail in a row is
+    one.
+    """
+    if report["exit_code"] in INTERRUPTED:
+        return frozenset()
+    was_failing = failing_since(previous) is not None
+    found = {"always"}
+    if report["exit_code"] == 0:
+        found |= {"recovery"} if was_failing else set()
+    elif report["run"] == "pass" or not was_failing:
+        found.add("failure")
+    else:
+        found.clear()
+    return frozenset(found | ({"change"} if report["copied"] else set()))
+
+
+def _deliver(urls: Secret, message: Message, shutdown: Shutdown) -> bool:
+    """Send `message` to all of `urls`. What is not delivered is logged."""
+    found = _apprise(urls, message, shutdown)
+    if isinstance(found, str):
+        logger.warning("the notification was not sent: {}", found)
+        return False
+    for number, one in enumerate(found, start=1):
+        if one["delivered"]:
+            logger.info("notified by {}", one["service"])
+        else:
+            service = one["service"] or "a URL that apprise does not understand"
+            status = f": HTTP status {one['status']}" if one["status"] else ""
+            logger.warning("notification {} of {} ({}) could not be delivered{}", number, len(found), service, status)
+    return all(one["delivered"] for one in found)
+
+
+def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[dict[str, Any]] | str:
+    """Return what apprise says about each of `urls`, after it has sent `message`, if there is one; or why it could not run."""
+    content = {"urls": urls.value.split()} | ({"title": message.title, "body": message.body} if message else {})
+    with ExitStack() as stack:
+
+        def share(data: bytes) -> int:
+            descriptor = in_memory(data)
+            stack.callback(os.close, descriptor)
+            return descriptor
+
+        task = share(json.dumps(content).encode())
+        descriptors, environ = [task], tool_environ(requests=True)
+        if certificates := ca_certificates(process_environ()):
+            descriptors.append(share(certificates))
+            environ |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), path_of(descriptors[-1]))
+        command = (sys.executable, "-I", str(SENDER), path_of(task))
+        try:
+            with bounded_process(command, SECONDS, shutdown, environ, descriptors) as process:
+                output, _ = process.communicate()
+            return list(json.loads(output)) if process.returncode == 0 else f"it exited with {process.returncode}"
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            return getattr(error, "strerror", None) or f"no clear result within {SECONDS} seconds"

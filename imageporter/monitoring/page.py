@@ -1,0 +1,140 @@
+"""The page with the last pass and every image, as HTML: the status page of the hook, and report.html.
+
+It works without JavaScript, and asks no other host for anything.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+
+from imageporter import __version__
+from imageporter.model.report import Report
+from imageporter.monitoring.chinese import CHINESE
+from imageporter.store.image_states import ImageState
+
+FOLDER = Path(__file__).with_name("templates")
+IMAGES_PER_PAGE = 200
+PAGES_AROUND = 3
+OUTCOMES = ("failed", "interrupted", "copied", "skipped")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows: of the images only some, if there are `pages`."""
+
+    report: Report | None
+    images: Sequence[ImageState]
+    counts: Mapping[str, int]  # of the images found, by outcome
+    queue: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+    token: str = ""  # proves that a form is ours; without one there are no buttons
+    search: str = ""
+    outcome: str = ""
+    page: int = 1
+    language: str = "en"
+    standalone: bool = field(default=False)  # a file, with its style sheet in it
+
+
+def render(view: View) -> str:
+    """Return the HTML of `view`."""
+    translate = translator(view.language)
+    return _template().render(
+        t=translate,
+        css=style_sheet() if view.standalone else "",
+        version=__version__,
+        now=datetime.now().astimezone().isoformat(),
+        zone=datetime.now().astimezone().tzname(),
+        report=view.report or {},
+        failures=view.counts.get("failed", 0),
+        queue=view.queue,
+        notes=view.notes,
+        token=view.token,
+        images=view.images,
+        filters=None if view.standalone else _filters(view),
+        pages=None if view.standalone else _pages(view),
+        search=view.search,
+        outcome=view.outcome,
+        language="zh-CN" if view.language == "zh" else "en",
+    )
+
+
+@cache
+def style_sheet() -> str:
+    """Return the style sheet."""
+    return (FOLDER / "page.css").read_text(encoding="utf-8")
+
+
+def translator(language: str) -> Callable[[str], str]:
+    """Return a function that says English words in `language`: `zh`, or `en`."""
+    return (lambda text: CHINESE.get(text, text)) if language == "zh" else lambda text: text
+
+
+def preferred_language(accepted: str) -> str:
+    """Return `zh` or `en`, whichever the header Accept-Language prefers (RFC 9110, 12.5.4)."""
+    best, weight = "en", 0.0
+    for entry in accepted.lower().split(",")[:20]:
+        name, _, quality = entry.partition(";q=")
+        language = name.strip()[:2]
+        try:
+            value = float(quality or 1)
+        except ValueError:
+            continue
+        if language in {"en", "zh"} and value > weight:
+            best, weight = language, value
+    return best
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.ChainableUndefined, trim_blocks=True
+    )
+    environment.filters |= {"time": _time, "seconds": _seconds}
+    return environment.get_template("page.html")
+
+
+def _time(value: str | float | None) -> str:
+    """Return a time of a report, or seconds since 1970, for people: `2026-11-27 03:24:07`."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value or 0)  # noqa: DTZ006
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if value else ""
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s"
+
+
+def _filters(view: View) -> list[dict[str, Any]]:
+    """Return a link for each outcome, with its number of images."""
+    outcomes = ["", *(one for one in OUTCOMES if view.counts.get(one) or one == view.outcome)]
+    return [
+        {
+            "name": one or "all",
+            "number": view.counts.get(one, 0) if one else sum(view.counts.values()),
+            "link": _link(view.search, one, 1),
+            "current": one == view.outcome,
+        }
+        for one in outcomes
+    ]
+
+
+def _pages(view: View) -> list[dict[str, Any]]:
+    """Return links to the first and the last page, and to those around this one; none if there is one page only."""
+    found = view.counts.get(view.outcome, 0) if view.outcome else sum(view.counts.values())
+    last = max(-(-found // IMAGES_PER_PAGE), 1)
+    around = range(max(view.page - PAGES_AROUND, 1), min(view.page + PAGES_AROUND, last) + 1)
+    numbers = sorted({1, last, *around}) if last > 1 else []
+    return [{"name": one, "link": _link(view.search, view.outcome, one), "current": one == view.page} for one in numbers]
+
+
+def _link(search: str, outcome: str, page: int) -> str:
+    query = {"q": search, "outcome": outcome, "page": page if page > 1 else ""}
+    return "?" + urlencode({name: value for name, value in query.items() if value})

@@ -1,0 +1,98 @@
+"""What the records say of the images, for those who only read: the status page and the metrics."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imageporter.model.image import Image, split_origin
+from imageporter.model.reference import parse
+from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS
+from imageporter.store.records import FILE
+
+LOCATION = "the status page"
+MATCHES = "listed AND (?1 = '' OR instr(lower(target), ?1) OR instr(lower(origin), ?1)) AND (?2 = '' OR outcome = ?2)"
+COUNT = f"SELECT outcome, count(*) FROM images WHERE {MATCHES} GROUP BY outcome"  # noqa: S608 (both parts are ours)
+SELECT = f"""
+SELECT target, origin, digest, verified, copied, failing, outcome, error, seconds FROM images WHERE {MATCHES}
+ORDER BY outcome IN ('copied', 'skipped'), target LIMIT ?3 OFFSET ?4
+"""  # noqa: S608 (likewise)
+SELECT_ORIGINS = "SELECT origin, target FROM images WHERE listed AND (?1 = '' OR target = ?1) ORDER BY target"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """One image: how it ended last, and when it was last verified and copied (seconds since 1970)."""
+
+    target: str
+    origin: str
+    digest: str | None
+    verified: float | None
+    copied: float | None
+    failing: float | None
+    outcome: str | None
+    error: str | None
+    seconds: float | None
+
+    @property
+    def source(self) -> str:
+        """The source, without the options."""
+        return self.origin.partition(" ")[0]
+
+
+class ImageStates:
+    """The images of the last full pass, and of the queue runs since. Without readable records there are none."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / FILE
+
+    def count(self, search: str = "") -> dict[str, int]:
+        """Return the number of images by outcome, of those whose source or target contains `search`."""
+        return {outcome or "": number for outcome, number in self._select(COUNT, search.lower(), "")}
+
+    def select(self, search: str = "", outcome: str = "", *, most: int = -1, skip: int = 0) -> list[ImageState]:
+        """Return the images whose source or target contains `search`, with this `outcome` if it is given, failures first.
+
+        At most `most` are returned, after the first `skip`.
+        """
+        return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
+
+    def images(self, target: str = "") -> list[Image]:
+        """Return the images as they can be queued; only that of `target` if it is given."""
+        found = []
+        for origin, name in self._select(SELECT_ORIGINS, target):
+            with suppress(ValueError):  # a rule that was refused as a whole is no image
+                found.append(_image(origin, name))
+        return found
+
+    def _select(self, query: str, *values: object) -> list[Any]:
+        with _opened(self._path) as connection:
+            return [] if connection is None else connection.execute(query, values).fetchall()
+
+
+def _image(origin: str, target: str) -> Image:
+    """Return an image of the records. Raises ValueError if it is none."""
+    source, platforms, referrers, key = split_origin(origin)
+    image = Image(LOCATION, parse(source), parse(target), platforms, referrers, key)
+    if not (image.source.tag or image.source.digest) or not (image.target.tag or image.target.digest):
+        raise ValueError(f"{image} names no tag")
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the records for reading, or yield None. The file may be replaced at any time, so it is opened each time."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    except DATABASE_ERRORS:
+        yield None
+        return
+    with closing(connection):
+        try:
+            connection.execute("SELECT 1 FROM images LIMIT 1")
+        except DATABASE_ERRORS:
+            yield None
+            return
+        yield connection
