@@ -50,6 +50,9 @@ from imageporter.system.errors import Problems, UserError, error_handler
 from imageporter.system.programs import check_crane, find_program
 from imageporter.system.stopwatch import Stopwatch
 
+if __name__ == "__main__":
+    del sys.modules["ssl"]  # the library of METRICS_FILE imports it, at the end of the pass
+
 
 @dataclass(frozen=True)
 class Plan:

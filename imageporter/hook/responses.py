@@ -81,6 +81,13 @@ def unauthorised() -> HTTPException:
     return HTTPException(401, "wrong or no credentials", {"WWW-Authenticate": 'Basic realm="ImagePorter", charset="UTF-8"'})
 
 
+def _level(request: Request, sent: Response) -> str:
+    """Return the level of a request's log line. Prometheus asks every few seconds, and each page for its style sheet."""
+    if sent.status_code >= 400:
+        return "WARNING"
+    return "DEBUG" if request.url.path in {"/metrics", "/page.css"} else "INFO"
+
+
 def image_rows(images: Iterable[Image]) -> list[dict[str, str]]:
     """Return the images as a response shows them."""
     return [{"source": str(image.source), "target": str(image.target)} for image in images]
@@ -108,7 +115,7 @@ def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None
     logs.log_event(
         "hook.received",
         to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
-        "INFO" if sent.status_code < 400 else "WARNING",
+        _level(request, sent),
         status=sent.status_code,
         caller=address,
         sender=sender,

@@ -52,8 +52,9 @@ def _is_pass(settings: Settings) -> bool:
     return not (settings.dry_run or settings.queue_only)
 
 
-def _write_metrics(settings: Settings, _: Report, __: Report | None, ___: Shutdown) -> None:
-    if settings.metrics_file:
+def _write_metrics(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:
+    is_problem = any(line.startswith("METRICS_FILE:") for line in report.get("problems", ()))
+    if settings.metrics_file and not is_problem:
         from imageporter.monitoring import metrics_file  # noqa: PLC0415
 
         metrics_file.write(settings)

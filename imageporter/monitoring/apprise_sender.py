@@ -1,8 +1,8 @@
 """Sends one message to some URLs with apprise: a program of its own, because the pass does not pay for apprise.
 
-The file in argv[1] is JSON: `urls`, and `title` and `body`, if there is something to send. The result goes to stdout, an
-object for each URL: its `service` (null if apprise does not understand the URL), whether it was `delivered`, and the HTTP
-`status` of a refusal, if there was one. Nothing else is printed, because what apprise logs may hold secrets.
+The file in argv[1] is JSON: `urls`, and `title`, `body` and `kind`, if there is something to send. The result goes to
+stdout, an object for each URL: its `service` (null if apprise does not understand the URL), whether it was `delivered`, and
+the HTTP `status` of a refusal, if there was one. Nothing else is printed, because what apprise logs may hold secrets.
 """
 
 import json
@@ -35,7 +35,8 @@ def send(url: str, content: dict[str, Any], statuses: _Statuses) -> dict[str, An
     delivered = False
     if service is not None and "body" in content:
         statuses.found.clear()
-        delivered = bool(service.notify(body=content["body"], title=content["title"], body_format="text"))
+        title, body, kind = content["title"], content["body"], content["kind"]
+        delivered = bool(service.notify(body=body, title=title, notify_type=kind, body_format="text"))
     return {
         "service": None if service is None else str(service.service_name),
         "delivered": delivered,

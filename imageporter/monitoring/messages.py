@@ -31,10 +31,11 @@ _OTHERWISE = "The log and report.json have every failure. The next pass tries ag
 
 @dataclass(frozen=True)
 class Message:
-    """A message to people."""
+    """A message to people. `kind` is apprise's: `success`, `failure` or `info`, which many services show as a colour."""
 
     title: str
     body: str
+    kind: str = "info"
 
 
 def compose(report: Report, previous: Report | None) -> Message:
@@ -58,7 +59,8 @@ def compose(report: Report, previous: Report | None) -> Message:
     parts += [
         f"{socket.gethostname()}: {run} from {report['started']} to {report['finished']}, exit code {report['exit_code']}"
     ]
-    return Message(f"ImagePorter {title}" if broken_since and not since else f"ImagePorter: {title}", "\n\n".join(parts))
+    name = "ImagePorter" if broken_since and not since else "ImagePorter:"
+    return Message(f"{name} {title}", "\n\n".join(parts), "failure" if report["exit_code"] else "success")
 
 
 def _counts(report: Report) -> str:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _deliver(urls: Secret, message: Message, shutdown: Shutdown) -> bool:
 
 def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[dict[str, Any]] | str:
     """Return what apprise says about each of `urls`, after it has sent `message`, if there is one; or why it could not run."""
-    content = {"urls": urls.value.split()} | ({"title": message.title, "body": message.body} if message else {})
+    content = {"urls": urls.value.split()} | (asdict(message) if message else {})
     with ExitStack() as stack:
 
         def share(data: bytes) -> int:

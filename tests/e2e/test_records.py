@@ -12,7 +12,9 @@ from imageporter.store import database, records
 
 def rows(user: User) -> list[tuple[str, str, str]]:
     with closing(sqlite3.connect(user.folder / "data" / records.FILE)) as database, database:
-        return database.execute("SELECT origin, target, digest FROM images WHERE digest IS NOT NULL ORDER BY target").fetchall()
+        return database.execute(
+            "SELECT origin, target, digest FROM images WHERE digest IS NOT NULL ORDER BY target"
+        ).fetchall()
 
 
 def aged(user: User, seconds: float) -> None:
@@ -93,7 +95,9 @@ def torn(path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {database.VERSION}")
         for number in range(2000):
-            connection.execute("INSERT INTO images (target, origin, digest, seen) VALUES (?, 's', 'd', 0)", (f"target{number}",))
+            connection.execute(
+                "INSERT INTO images (target, origin, digest, seen) VALUES (?, 's', 'd', 0)", (f"target{number}",)
+            )
     connection.close()
     data = path.read_bytes()
     path.write_bytes(data[:8192] + b"\xff" * 4096 + data[12288:])
