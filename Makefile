@@ -59,7 +59,7 @@ sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.jso
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
 
 # The tests of a pass run once more with FAST_LOOKUPS=false: both ways to look up a digest must give the same result.
-TEST_TOOLS := $(addprefix $(TOOLS)/,crane supercronic registry govulncheck cosign oras referrers_registry)
+TEST_TOOLS := $(addprefix $(TOOLS)/,crane supercronic registry govulncheck cosign oras referrers_registry promtool .chromium)
 TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruption.py many.py mirroring.py \
                 outages.py pass.py records.py secrets.py)
 
@@ -180,6 +180,19 @@ $(TOOLS)/.skopeo:
 # The library that sets the clock back for one process.
 $(TOOLS)/.faketime:
 	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || { apt-get update && apt-get install --yes faketime; }
+	@mkdir -p $(TOOLS) && touch $@
+
+# Prometheus' own tool, which checks metrics, alert rules and queries. Its Go module cannot be installed on its own.
+$(TOOLS)/promtool:
+	@mkdir -p $(TOOLS)/new
+	apt-get update -qq && cd $(TOOLS)/new && apt-get download prometheus && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/promtool > promtool
+	chmod +x $(TOOLS)/new/promtool && mv $(TOOLS)/new/promtool $@ && rm -r $(TOOLS)/new
+
+# A real browser for the status page, with a font for its Chinese.
+$(TOOLS)/.chromium:
+	@command -v chromium chromedriver >/dev/null || { apt-get update && \
+	  apt-get install --yes --no-install-recommends chromium chromium-driver fonts-wqy-zenhei; }
 	@mkdir -p $(TOOLS) && touch $@
 
 # Where the module cannot be had, the bench says so; set IMAGE_SYNCER to one built elsewhere.

@@ -356,14 +356,29 @@ class Hook:
         account: tuple[str, str] | None = ACCOUNT,
     ) -> tuple[int, Any]:
         """Call it; gives the status and the JSON of the answer."""
+        status, text, _ = self.request(path, method, body, headers, account)
+        return status, json.loads(text) if text else None
+
+    def text(self, path: str, method: str = "GET", body: bytes | None = None, **more: Any) -> tuple[int, str]:
+        """Call it; gives the status and the text of the answer."""
+        return self.request(path, method, body, **more)[:2]
+
+    def request(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        account: tuple[str, str] | None = ACCOUNT,
+    ) -> tuple[int, str, Mapping[str, str]]:
+        """Call it; gives the status, the text and the headers of the answer."""
         encoded = base64.b64encode(":".join(account).encode()).decode() if account else ""
         given = ({"Authorization": f"Basic {encoded}"} if account else {}) | dict(headers)
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         try:
             connection.request(method, path, body, given)
             answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text else None
+            return answer.status, answer.read().decode(), dict(answer.headers)
         finally:
             connection.close()
 

@@ -11,6 +11,7 @@ from imageporter.config.accounts_file import AccountEntry, Credentials
 from imageporter.config.configuration import CombinedFile
 from imageporter.config.images_file import ImageEntry, MapValue
 from imageporter.config.rule_options import OptionsEntry
+from imageporter.model.report import Report
 
 AccountsFile = list[AccountEntry] | dict[str, Credentials]
 ImagesFile = list[ImageEntry] | dict[str, MapValue]
@@ -24,7 +25,7 @@ class ConfigFile(CombinedFile):
     defaults: OptionsEntry | None = None
 
 
-SHAPES: dict[str, Any] = {"accounts": AccountsFile, "images": ImagesFile, "config": ConfigFile}
+SHAPES: dict[str, Any] = {"accounts": AccountsFile, "images": ImagesFile, "config": ConfigFile, "report": Report}
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -1,0 +1,164 @@
+"""Metrics: Prometheus' own tool checks them, and the alerts and the dashboard of the examples get samples from them."""
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support import BUNDLE, Hook, Proxy, Registry, User
+
+from imageporter import __version__
+
+PROMTOOL = BUNDLE / ".tools" / "promtool"
+MONITORING = BUNDLE / "examples" / "monitoring"
+PER_IMAGE = "imageporter_image_"
+
+
+def samples(text: str) -> dict[str, float]:
+    """The samples of an exposition: `name{label=value}`, with the labels in the order of their names."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def check(text: str) -> None:
+    """Let Prometheus' own tool look at the text."""
+    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_file_for_node_exporter(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"), (f"{source}/gone:1", f"{target}/gone:1"))
+    before = time.time()
+    assert user.sync(METRICS_FILE="metrics.prom").code == 1
+    text = (user.folder / "metrics.prom").read_text()
+    check(text)
+    found = samples(text)
+    assert found[f"imageporter_build_info{{version={__version__}}}"] == 1
+    assert found["imageporter_last_run_exit_code{run=pass}"] == 1
+    assert found["imageporter_last_run_images{outcome=copied,run=pass}"] == 1
+    assert found["imageporter_last_run_images{outcome=failed,run=pass}"] == 1
+    assert found["imageporter_last_success_timestamp_seconds{run=pass}"] == 0
+    assert before - 2 < found["imageporter_failing_since_timestamp_seconds{run=pass}"] < time.time()
+    assert before - 2 < found["imageporter_last_run_timestamp_seconds{run=pass}"] < time.time()
+    assert found["imageporter_last_run_lookups{run=pass}"] > 3
+    assert not any(name.startswith(PER_IMAGE) for name in found), "no series for each image unless asked for"
+    assert (user.folder / "metrics.prom").stat().st_mode & 0o777 == 0o644, "node_exporter is another user"
+    source.push("gone:1")
+    assert user.sync(METRICS_FILE="metrics.prom", METRICS_PER_IMAGE="true").code == 0
+    text = (user.folder / "metrics.prom").read_text()
+    check(text)
+    found = samples(text)
+    assert found["imageporter_last_success_timestamp_seconds{run=pass}"] >= before - 2
+    assert found["imageporter_failing_since_timestamp_seconds{run=pass}"] == 0
+    assert found[f"imageporter_image_up_to_date{{source={source}/gone:1,target={target}/gone:1}}"] == 1
+    assert list(user.folder.glob(".metrics*")) == []
+
+
+def test_pulls_left(user: User, source: Registry, target: Registry) -> None:
+    """Docker Hub says so in the response to each look-up."""
+    source.push("app:1")
+    response = b"HTTP/1.1 429 Too Many Requests\r\nRateLimit-Remaining: 76;w=21600\r\nContent-Length: 0\r\n\r\n"
+    limited: list[bytes] = []
+
+    def meddle(data: bytes) -> bytes | None:
+        if not data.startswith(b"HEAD ") or limited:
+            return None
+        limited.append(data)
+        return response
+
+    proxy = Proxy(source, meddle)
+    user.images((f"{proxy}/app:1", f"{target}/app:1"))
+    assert user.sync(METRICS_FILE="metrics.prom").code == 0
+    found = samples((user.folder / "metrics.prom").read_text())
+    assert found[f"imageporter_registry_pulls_left{{registry={proxy}}}"] == 76
+    assert found["imageporter_last_run_backoffs{run=pass}"] == 1
+    report = json.loads((user.folder / "data" / "report.json").read_text())
+    assert (report["pulls_left"], report["backoffs"]) == ({str(proxy): 76}, 1)
+
+
+def test_the_metrics_of_the_hook(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    user.write("images.json", {f"{source}/app": f"{target}/app"})
+    with Hook.of(user, HOOK_TOKEN="a-token-of-length") as hook:
+        assert hook.text("/metrics", account=None)[0] == 401
+        assert hook.text("/metrics", headers={"Authorization": "Bearer a-token-of-length"}, account=None)[0] == 200
+        assert hook.hook(f"{source}/app:1")[0] == 202
+        status, text = hook.text("/metrics")
+        check(text)
+        found = samples(text)
+        assert (status, found["imageporter_queue_length"]) == (200, 1)
+        assert 0 <= found["imageporter_queue_oldest_age_seconds"] < 60
+        assert user.sync("--queue").code == 0
+        found = samples(hook.text("/metrics")[1])
+        assert found["imageporter_queue_length"] == 0
+        assert found["imageporter_last_run_images{outcome=copied,run=queue}"] == 1
+        assert "the metrics" not in hook.running.output, "Prometheus asks every few seconds"
+
+
+def test_a_file_that_cannot_be_written(user: User) -> None:
+    user.write("images.json", [])
+    name = "m" * 253  # there is no room for the ending of its successor's name
+    run = user.run("sync.py", METRICS_FILE=name)
+    assert (run.code, run.lines[-1]) == (0, f"ERROR METRICS_FILE: {name} cannot be written: File name too long")
+    (user.folder / "kernel").symlink_to("/proc/self")
+    for path, reason in {
+        "kernel/metrics.prom": "user 0 may not write in the directory of 'kernel/metrics.prom'; correct its owner, or name "
+        "another file",
+        "kernel": "'kernel' is a directory; name a file in it, like imageporter.prom",
+    }.items():
+        run = user.run("sync.py", METRICS_FILE=path)
+        assert (run.code, run.lines[-1]) == (2, f"ERROR METRICS_FILE: {reason}")
+
+
+def test_the_alerts(tmp_path: Path) -> None:
+    """`promtool test rules` evaluates each alert on series that should raise it, and on some that should not."""
+    for command in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+        done = subprocess.run([PROMTOOL, *command], cwd=MONITORING, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert tmp_path.exists()
+
+
+def queries() -> list[str]:
+    """Every query of the dashboard."""
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_the_dashboard_finds_what_is_scraped(user: User, source: Registry, target: Registry, tmp_path: Path) -> None:
+    """Prometheus' own engine evaluates each query of the dashboard on the samples of a real pass."""
+    source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    assert user.sync(METRICS_FILE="metrics.prom", METRICS_PER_IMAGE="true").code == 0
+    text = (user.folder / "metrics.prom").read_text()
+    series = [
+        {"series": line.rpartition(" ")[0], "values": f"{float(line.rpartition(' ')[2]):f}x10"}
+        for line in text.splitlines()
+        if not line.startswith("#")
+    ]
+    series.append({"series": 'imageporter_registry_pulls_left{registry="docker.io"}', "values": "76x10"})
+    tests = [{"expr": query, "eval_time": "5m", "exp_samples": []} for query in queries()]
+    content = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": tests}]}
+    (tmp_path / "test.yml").write_text(json.dumps(content))
+    done = subprocess.run([PROMTOOL, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # Each fails, because it is said to find nothing, and promtool then says what it has found.
+    found = re.findall(r"expr: \"(.*)\", time: 5m,\s+exp: nil\s+got: ?(\S.*)?", done.stdout + done.stderr)
+    assert len(queries()) > 5
+    missing = [query for query in queries() if query not in {json.loads(f'"{one}"') for one, got in found if got}]
+    assert missing == [], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_the_examples_only_use_metrics_that_exist(user: User, name: str) -> None:
+    user.write("images.json", [])
+    assert user.sync(METRICS_FILE="metrics.prom", METRICS_PER_IMAGE="true").code == 0
+    known = set(re.findall(r"^# TYPE (\S+)", (user.folder / "metrics.prom").read_text(), re.MULTILINE))
+    used = set(re.findall(r"imageporter_\w+", (MONITORING / name).read_text()))
+    assert used <= known
