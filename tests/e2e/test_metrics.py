@@ -162,3 +162,12 @@ def test_the_examples_only_use_metrics_that_exist(user: User, name: str) -> None
     known = set(re.findall(r"^# TYPE (\S+)", (user.folder / "metrics.prom").read_text(), re.MULTILINE))
     used = set(re.findall(r"imageporter_\w+", (MONITORING / name).read_text()))
     assert used <= known
+
+
+def test_the_table_in_the_documentation(user: User, source: Registry, target: Registry) -> None:
+    source.push("app:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"))
+    assert user.sync(METRICS_FILE="metrics.prom", METRICS_PER_IMAGE="true").code == 0
+    helps = dict(re.findall(r"^# HELP (\S+) (.*)$", (user.folder / "metrics.prom").read_text(), re.MULTILINE))
+    page = (BUNDLE / "docs" / "monitoring.md").read_text()
+    assert dict(re.findall(r"^\| `(imageporter_\w+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE)) == helps

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 from receivers import Receiver, mail_server, tunnels_to
-from support import Hook, Proxy, Refuse, Registry, Run, User
+from support import BUNDLE, Hook, Proxy, Refuse, Registry, Run, User
 
 TOKEN = "TOKEN1234567890"
 
@@ -223,3 +223,21 @@ def test_a_message_has_no_password_even_if_the_registry_quotes_it(
     (message,) = receiver.take()
     assert "Denied: check what the registry's account may pull and push." in message.body
     assert "hunter2" not in message.body
+
+
+def test_the_message_in_the_documentation(user: User, source: Registry, target: Registry, receiver: Receiver) -> None:
+    failing(user, source, target)
+    source.push("gone:2")
+    user.images((f"{source}/app:1", f"{target}/app:1"), (f"{source}/none:1", f"{target}/none:1"))
+    assert user.sync(NOTIFY_URLS=url_of(receiver)).code == 1
+    (message,) = receiver.take()
+    text = f"{message.json['title']}\n\n{message.json['message']}\n".replace("/none", "/gone")
+    text = (
+        text.replace("http://", "https://")
+        .replace(str(source), "registry.example.com")
+        .replace(str(target), "nas.example.com")
+    )
+    found = re.search(r"<!-- message -->\n```text\n(.*?)```", (BUNDLE / "docs" / "monitoring.md").read_text(), re.DOTALL)
+    assert found
+    last_line = r"^\S+: pass from \S+ to \S+,"
+    assert re.sub(last_line, "", found[1], flags=re.MULTILINE) == re.sub(last_line, "", text, flags=re.MULTILINE)

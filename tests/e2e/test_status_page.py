@@ -217,9 +217,14 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
         chrome.quit()
 
 
+def log_of(browser: webdriver.Chrome, name: str) -> list[dict[str, str]]:
+    entries: list[dict[str, str]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    return entries
+
+
 def requested(browser: webdriver.Chrome) -> set[str]:
     """The hosts of all requests so far."""
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    messages = (json.loads(entry["message"])["message"] for entry in log_of(browser, "performance"))
     urls = (one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent")
     return {urllib.parse.urlsplit(url).netloc.rpartition("@")[2] for url in urls if url.startswith("http")}
 
@@ -253,7 +258,7 @@ def test_a_real_browser(synced: User, browser: webdriver.Chrome, target: Registr
         assert [one for _, one in queued(synced)] == [f"{target}/zoo:1"]
         assert requested(browser) == {hook.address}
         assert [
-            entry["message"] for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]
+            entry["message"] for entry in log_of(browser, "browser") if "Content Security Policy" in entry["message"]
         ] == []
     if os.environ.get("WRITE_PICTURES"):
         PICTURES.mkdir(exist_ok=True)

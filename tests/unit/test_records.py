@@ -5,14 +5,19 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from support import BUNDLE
 
 from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
-from imageporter.store import records
+from imageporter.store import database, records
+from imageporter.store.image_states import ImageStates
+from imageporter.system.stopwatch import Stopwatch
 
 IMAGE = Image("", Reference("source.example.com", "app", "1"), Reference("target.example.com", "app", "1"))
 DIGEST = "sha256:" + "0" * 64
@@ -137,3 +142,94 @@ def test_a_record_with_an_invalid_time_is_not_fresh(tmp_path: Path) -> None:
         database.execute("UPDATE images SET verified = 'junk'")
     with records.open_records(tmp_path) as opened:
         assert not opened.is_fresh(IMAGE, DIGEST, 3600)
+
+
+OLD = f"""
+CREATE TABLE synced (target TEXT PRIMARY KEY, source TEXT NOT NULL, digest TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+INSERT INTO synced VALUES ('target.example.com/app:1', 'source.example.com/app:1', '{DIGEST}', {{now}});
+PRAGMA application_id = {database.APPLICATION_ID};
+PRAGMA user_version = {database.VERSION};
+"""
+
+
+def test_a_file_of_an_earlier_version_keeps_its_records(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / records.FILE)) as connection:
+        connection.executescript(OLD.format(now=time.time() - 60))
+    for _ in range(2):
+        with records.open_records(tmp_path) as opened:
+            assert opened.is_fresh(IMAGE, DIGEST, 3600)
+            assert not opened.is_fresh(IMAGE, DIGEST, 30)
+    with closing(sqlite3.connect(tmp_path / records.FILE)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+    assert tables == ["images", "made"]
+
+
+def image_of(name: str) -> Image:
+    return Image("", Reference("source.example.com", name, "1"), Reference("target.example.com", name, "1"))
+
+
+def run_of(opened: records.Records, days: float, **statuses: Status) -> None:
+    """A full pass some `days` ago, in which each image ended so."""
+    stopwatch = Stopwatch(datetime.fromtimestamp(time.time() - days * 86400).astimezone())
+    outcomes = [
+        Outcome(image_of(name), status, error="e" if status is Status.FAILED else None) for name, status in statuses.items()
+    ]
+    with patch("time.time", return_value=stopwatch.started.timestamp()):
+        for outcome in outcomes:
+            if outcome.status in {Status.COPIED, Status.SKIPPED}:
+                opened.record_verified(outcome.image, DIGEST, copied=outcome.status is Status.COPIED)
+        opened.record_outcomes(outcomes, stopwatch, is_complete=True)
+
+
+def states(folder: Path) -> dict[str, tuple[str | None, bool, bool, bool]]:
+    """By name: the outcome, and whether it was verified, copied, and fails."""
+    return {
+        one.target.split("/")[1]: (one.outcome, bool(one.verified), bool(one.copied), bool(one.failing))
+        for one in ImageStates(folder).select()
+    }
+
+
+def test_the_state_of_images_over_passes(tmp_path: Path) -> None:
+    with records.open_records(tmp_path) as opened:
+        run_of(opened, 50, a=Status.COPIED, b=Status.FAILED, c=Status.SKIPPED, d=Status.SKIPPED)
+        assert states(tmp_path) == {
+            "a:1": ("copied", True, True, False),
+            "b:1": ("failed", False, False, True),
+            "c:1": ("skipped", True, False, False),
+            "d:1": ("skipped", True, False, False),
+        }
+        since = ImageStates(tmp_path).select("b:1")[0].failing
+        run_of(opened, 40, a=Status.SKIPPED, b=Status.FAILED, c=Status.SKIPPED)
+        assert states(tmp_path)["a:1"] == ("skipped", True, True, False), "when it was copied last stays"
+        assert ImageStates(tmp_path).select("b:1")[0].failing == since
+        assert "d:1" not in states(tmp_path), "no rule has it any more"
+        opened.invalidate(image_of("a"))
+        assert ImageStates(tmp_path).select("a:1")[0].digest is None
+        run_of(opened, 15, a=Status.SKIPPED, b=Status.SKIPPED)
+        assert states(tmp_path) == {"a:1": ("skipped", True, True, False), "b:1": ("skipped", True, False, False)}
+        with closing(sqlite3.connect(tmp_path / records.FILE)) as connection:
+            kept = [target for (target,) in connection.execute("SELECT target FROM images ORDER BY target")]
+        assert kept == ["target.example.com/a:1", "target.example.com/b:1", "target.example.com/c:1"], "d was seen 50 days ago"
+        run_of(opened, 14, d=Status.FAILED)
+        assert states(tmp_path) == {"d:1": ("failed", False, False, True)}
+        run_of(opened, 0, a=Status.SKIPPED)
+        with closing(sqlite3.connect(tmp_path / records.FILE)) as connection:
+            assert connection.execute("SELECT count(*) FROM images").fetchone() == (3,), "a, b and d"
+
+
+def test_readers_of_what_is_not_there(tmp_path: Path) -> None:
+    assert ImageStates(tmp_path).select() == []
+    (tmp_path / records.FILE).write_text("not a database")
+    assert ImageStates(tmp_path).count() == {}
+    assert ImageStates(tmp_path).images() == []
+
+
+def test_ten_thousand_outcomes_take_a_moment(tmp_path: Path) -> None:
+    """The bound is generous: a shared machine is noisy."""
+    outcomes = [Outcome(image_of(f"app-{number}"), Status.SKIPPED) for number in range(10_000)]
+    with records.open_records(tmp_path) as opened:
+        for _ in range(2):
+            began = time.monotonic()
+            opened.record_outcomes(outcomes, Stopwatch(), is_complete=True)
+            assert time.monotonic() - began < 2
+    assert ImageStates(tmp_path).count() == {"skipped": 10_000}
