@@ -51,6 +51,10 @@ help:  ## what there is to make
 demo: $(VENV)/.run $(CRANE_BUILT)  ## two registries on this machine, and what a pass does between them
 	@examples/demo.sh $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(CRANE_TO_RUN))
 
+.PHONY: demo-picture
+demo-picture: $(VENV)/.dev $(CRANE_BUILT)  ## what the demo prints, in colour: docs/pictures/demo.svg
+	@$(VENV)/bin/python docs/demo_picture.py $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(CRANE_TO_RUN))
+
 .PHONY: sync
 sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.json of the current folder
 	@cd "$${CALLED_FROM:-.}" && $(call quoted,$(ROOT)/$(VENV)/bin/python) $(call quoted,$(ROOT)/sync.py)

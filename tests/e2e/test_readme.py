@@ -1,5 +1,6 @@
 """What the READMEs show is what the program prints, reads and takes."""
 
+import html
 import json
 import re
 import shutil
@@ -64,6 +65,16 @@ def test_the_demo_prints_what_the_readme_shows(readme: str, user: User) -> None:
     printed = [normalised(line) for line in done.stdout.strip().splitlines()]
     assert [normalised(line) for line in marked(readme, "demo")] == printed
     assert list(user.tmp.iterdir()) == []
+
+
+def test_the_picture_of_the_demo_shows_the_same(readme: str) -> None:
+    """`make demo-picture` draws it. Its words are those of the demo, with other times, digests and ports."""
+    drawn = (BUNDLE / "docs" / "pictures" / "demo.svg").read_text()
+    assert "http" not in drawn.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = " ".join(html.unescape(one) for one in re.findall(r"<text [^>]*>(.*?)</text>", drawn))
+    shown = " ".join(["make demo", "$ make demo", *marked(readme, "demo")])
+    assert re.sub(r"\s+", "", normalised(text)) == re.sub(r"\s+", "", normalised(shown))
+    assert "](docs/pictures/demo.svg)" in readme
 
 
 def test_every_variable_is_in_the_table(readme: str) -> None:
