@@ -71,7 +71,7 @@ def test_the_picture_of_the_demo_shows_the_same(readme: str) -> None:
     """`make demo-picture` draws it. Its words are those of the demo, with other times, digests and ports."""
     drawn = (BUNDLE / "docs" / "pictures" / "demo.svg").read_text()
     assert "http" not in drawn.replace('xmlns="http://www.w3.org/2000/svg"', "")
-    text = " ".join(html.unescape(one) for one in re.findall(r"<text [^>]*>(.*?)</text>", drawn))
+    text = " ".join(html.unescape(one).replace("\xa0", " ") for one in re.findall(r"<text [^>]*>(.*?)</text>", drawn))
     shown = " ".join(["make demo", "$ make demo", *marked(readme, "demo")])
     assert re.sub(r"\s+", "", normalised(text)) == re.sub(r"\s+", "", normalised(shown))
     assert "](docs/pictures/demo.svg)" in readme
