@@ -103,7 +103,9 @@ def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[
         if certificates := ca_certificates(process_environ()):
             descriptors.append(share(certificates))
             environ |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), path_of(descriptors[-1]))
-        command = (sys.executable, "-I", str(SENDER), path_of(task))
+        # Its own folder is none that it imports from, but the libraries may be where only PYTHONPATH says.
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        command = (sys.executable, "-P", str(SENDER), path_of(task))
         try:
             with bounded_process(command, SECONDS, shutdown, environ, descriptors) as process:
                 output, _ = process.communicate()
