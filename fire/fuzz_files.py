@@ -26,6 +26,7 @@ from imageporter.model.account import Accounts
 from imageporter.model.image import Image
 from imageporter.model.reference import Reference
 from imageporter.model.rule import Rule, parse_selector
+from imageporter.monitoring import metrics_file, pings
 from imageporter.registry.ca_bundle import check_ca_variables
 from imageporter.registry.crane import Crane
 from imageporter.registry.crane_process import TimeLimits
@@ -145,6 +146,10 @@ def read_environment(environ: Mapping[str, str]) -> None:
         for scheme, authority in (("https", "a.example"), ("http", "[::1]:80"), ("https", "10.0.0.1:5000")):
             proxy_for(scheme, authority, process_environ())
         find_program("crane", settings.crane, problems)
+        if settings.ping_url:
+            pings.check(settings.ping_url, problems)
+        if settings.metrics_file:
+            metrics_file.check(settings.metrics_file, problems)
         expect(not tool_environ(requests=True).keys() & VARIABLES.keys(), "crane sees a setting")
         require_credentials(settings, problems)
     # A path is shown, and so is a schedule: they are not where a password goes.

@@ -24,6 +24,8 @@ from imageporter.hook.app import create_app
 from imageporter.hook.reload import RouteReloader
 from imageporter.model import reference
 from imageporter.model.account import Account, Accounts
+from imageporter.model.image import Image
+from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
 from imageporter.model.rule import parse_selector
 from imageporter.registry.authenticator import Authenticator, Response, TooManyRequestsError, parse_token
@@ -32,8 +34,10 @@ from imageporter.registry.client import Client
 from imageporter.registry.errors import LONGEST_DETAIL, ErrorKind, RegistryError
 from imageporter.registry.redaction import SecretMasker
 from imageporter.store.push_queue import open_queue
+from imageporter.store.records import open_records
 from imageporter.system.errors import Problems
 from imageporter.system.plain_log import to_plain_line
+from imageporter.system.stopwatch import Stopwatch
 
 QUEUE_LIMIT = 200
 KINDS = {ErrorKind.RATE_LIMITED, ErrorKind.TIMED_OUT}
@@ -54,6 +58,7 @@ def targets(stack: ExitStack, folder: Path) -> Iterator[Target]:
     (folder / "images.json").write_text(json.dumps(hostile.RULES))
     hook = stack.enter_context(HookCaller.of(loop, folder))
     yield Target("requests to the hook", hostile.HOOK_REQUESTS, hook.request, 25_000, 400)
+    yield Target("the status page", hostile.PAGE_REQUESTS, hook.page, 15_000, 200)
     yield Target("webhooks", hostile.webhooks(), hook.webhook, 18_000, 300)
     yield Target("challenges and tokens", hostile.AUTHENTICATIONS, partial(authenticate, loop), 20_000, 300)
     registry = HostileRegistry(loop, unhandled)
@@ -90,6 +95,10 @@ class HookCaller:
         problems = Problems()
         configuration = load_configuration(settings, problems, FOR_HOOK)
         problems.raise_if_any()
+        image = Image("", Reference("a.example", "x", "1"), Reference("b.example", "x", "1"))
+        with open_records(folder) as records:
+            failed = Outcome(image, Status.FAILED, error=" ".join(hostile.MARKUP))
+            records.record_outcomes([failed], Stopwatch(), is_complete=True)
         with open_queue(folder, required=True) as queue:
             yield cls(loop, create_app(settings, RouteReloader(settings, configuration), queue))
             loop.run_until_complete(loop.shutdown_default_executor())
@@ -97,6 +106,13 @@ class HookCaller:
     def request(self, request: HookRequest) -> None:
         """Send a request of a client."""
         self._call(request)
+
+    def page(self, request: HookRequest) -> None:
+        """Send a request of a browser."""
+        status, body = self._loop.run_until_complete(self._respond(request))
+        expect(status in hostile.PAGE_STATUSES, f"the status page answers {status}")
+        expect(b"<script" not in body, "the status page shows text as HTML")
+        expect(CANARY not in body.decode(), "the status page shows a password")
 
     def webhook(self, webhook: Webhook) -> None:
         """Send a webhook of a registry, with the token."""
@@ -107,7 +123,7 @@ class HookCaller:
     def _call(self, request: HookRequest) -> None:
         status, body = self._loop.run_until_complete(self._respond(request))
         expect(status in hostile.HOOK_STATUSES, f"the hook answers {status}")
-        content = json.loads(body) if body else {}
+        content = json.loads(body) if body.startswith(b"{") else {}  # else it is the status page
         expect(status < 400 or content.get("error"), "a response has no reason")
         expect(CANARY not in body.decode(), "a response shows a password")
 

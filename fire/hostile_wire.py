@@ -5,7 +5,7 @@ import html
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from hostile_input import (
     CANARY,
@@ -94,6 +94,24 @@ HOOK_REQUESTS = st.builds(
     BODIES,
     st.integers(0, 20).map(lambda number: number == 0),
 )
+
+
+MARKUP = ("<script>alert(1)</script>", '"><script>', "{{ 7 * 7 }}", "'; DROP TABLE images; --", "%", "_")
+PAGE_TEXTS = evenly(st.sampled_from(MARKUP), TEXT)
+PAGE_KEYS = st.sampled_from(("q", "outcome", "page", "queued", "full", "missing", "target", "all", "token"))
+PAGE_QUERIES = st.lists(st.tuples(PAGE_KEYS, evenly(PAGE_TEXTS, st.sampled_from(("1", "9" * 30, "failed")))), max_size=4)
+PAGE_REQUESTS = st.builds(
+    HookRequest,
+    st.sampled_from(("GET", "GET", "POST")),
+    st.sampled_from(("/", "/", "/sync", "/metrics", "/page.css")),
+    PAGE_QUERIES,
+    st.tuples(evenly(AUTHENTICATED, AUTHENTICATED, st.just([])), evenly(st.just([]), ODD_HEADERS)).map(
+        lambda two: two[0] + two[1]
+    ),
+    evenly(BODIES, PAGE_QUERIES.map(lambda pairs: urlencode(pairs, errors="replace").encode())),
+    st.integers(0, 20).map(lambda number: number == 0),
+)
+PAGE_STATUSES = HOOK_STATUSES | {303, 403}
 
 
 class Webhook(NamedTuple):

@@ -9,6 +9,7 @@ CHINESE = {
     "Failing since": "持续失败，始于",
     "Last success": "上次成功",
     "Next pass": "下次同步",
+    "overdue, or it is running": "已过时，或正在运行",
     "Queue": "队列",
     "the oldest since": "最早一条入队于",
     "Pulls left": "剩余拉取次数",

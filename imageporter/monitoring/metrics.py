@@ -54,7 +54,7 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
         ("registry",),
         registry=registry,
     )
-    for run, report in sorted(reports.items(), key=lambda one: one[1]["finished"]):
+    for run, report in sorted(reports.items(), key=lambda one: str(one[1].get("finished"))):
         known: Any = report  # an earlier version did not write all of it
         finished.labels(run).set(_timestamp(known.get("finished")))
         succeeded.labels(run).set(_timestamp(known.get("last_success")))

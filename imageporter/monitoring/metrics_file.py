@@ -8,17 +8,41 @@ from loguru import logger
 from imageporter.config.settings import Settings
 from imageporter.system.atomic_files import replacing
 from imageporter.system.errors import Problems
+from imageporter.system.regular_files import TooLargeError, read_regular_file
+
+START = b"# HELP "
+LARGEST = 1 << 30  # bytes
 
 
 def check(path: Path, problems: Problems) -> None:
-    """Add a problem unless `path` can be written."""
+    """Add a problem unless `path` can be written, and what is there may be replaced."""
+    try:
+        reason = _reason_against(path)
+    except OSError as error:
+        reason = f"{str(path)!r} cannot be written: {error.strerror}; name another file"
+    if reason:
+        problems.add("METRICS_FILE", reason)
+
+
+def _reason_against(path: Path) -> str:
+    """Return why `path` cannot be METRICS_FILE; the empty string if it can. Raises OSError."""
     if path.is_dir():
-        problems.add("METRICS_FILE", f"{str(path)!r} is a directory; name a file in it, like imageporter.prom")
-    elif not path.parent.is_dir():
-        problems.add("METRICS_FILE", f"the directory of {str(path)!r} does not exist; create it, or name another file")
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
-        text = f"user {os.getuid()} may not write in the directory of {str(path)!r}; correct its owner, or name another file"
-        problems.add("METRICS_FILE", text)
+        return f"{str(path)!r} is a directory; name a file in it, like imageporter.prom"
+    if (path.exists() or path.is_symlink()) and not _is_ours(path):
+        return f"{str(path)!r} is there and is no file of metrics; it would be replaced: name another"
+    if not path.parent.is_dir():
+        return f"the directory of {str(path)!r} does not exist; create it, or name another file"
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return f"user {os.getuid()} may not write in the directory of {str(path)!r}; correct its owner, or name another file"
+    return ""
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether `path` is a file of metrics, or empty: neither a device nor a file that somebody has named by mistake."""
+    try:
+        return not path.is_symlink() and path.is_file() and read_regular_file(path, LARGEST)[: len(START)] in {START, b""}
+    except (OSError, TooLargeError):
+        return False
 
 
 def write(settings: Settings) -> None:

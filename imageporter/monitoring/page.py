@@ -3,6 +3,7 @@
 It works without JavaScript, and asks no other host for anything.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -95,7 +96,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.ChainableUndefined, trim_blocks=True
     )
-    environment.filters |= {"time": _time, "seconds": _seconds}
+    environment.filters |= {"time": _time, "seconds": _seconds, "is_past": _is_past}
     return environment.get_template("page.html")
 
 
@@ -108,8 +109,16 @@ def _time(value: str | float | None) -> str:
         return ""
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s"
+def _is_past(value: str) -> bool:
+    """Return whether a time of a report is over."""
+    try:
+        return datetime.fromisoformat(value).timestamp() < time.time()
+    except (ValueError, TypeError):
+        return False
+
+
+def _seconds(value: object) -> str:
+    return f"{value:.1f} s" if isinstance(value, int | float) else ""
 
 
 def _filters(view: View) -> list[dict[str, Any]]:

@@ -83,6 +83,29 @@ def test_what_it_shows(synced: User, source: Registry, target: Registry) -> None
         assert "Last pass" not in chinese
 
 
+@pytest.mark.parametrize("report", [None, {"exit_code": 0, "copied": 1}, {"next_pass": "2026-11-01T00:00:00+08:00"}, "junk"])
+def test_before_the_first_pass_and_with_an_odd_report(user: User, report: object) -> None:
+    user.write("images.json", [])
+    (user.folder / "data").mkdir()
+    if report is not None:
+        user.write("data/report.json", report)
+    with Hook.of(user) as hook:
+        status, page = hook.text("/")
+        assert (status, rows(page)) == (200, ["No image."])
+        assert ("none yet" in page) == (not isinstance(report, dict))
+        assert ("overdue" in page) == (isinstance(report, dict) and "next_pass" in report)
+        assert hook.text("/metrics")[0] == 200
+
+
+def test_the_next_pass_of_a_schedule(user: User) -> None:
+    user.write("images.json", [])
+    assert user.sync("--scheduled", CRON="0 0 1 1 *", TZ="Asia/Shanghai").code == 0
+    report = json.loads((user.folder / "data" / "report.json").read_text())
+    assert re.fullmatch(r"20\d\d-01-01T00:00:00\+08:00", report["next_pass"])
+    with Hook.of(user, TZ="Asia/Shanghai") as hook:
+        assert f"<dt>Next pass</dt><dd>{report['next_pass'][:10]} 00:00:00</dd>" in hook.text("/")[1]
+
+
 def test_what_registries_and_files_say_is_text_and_no_html(user: User, source: Registry, target: Registry) -> None:
     user.images((f"{source}/gone:1", f"{target}/gone:1"))
     assert user.sync(REPORT_HTML="true").code == 1
