@@ -46,7 +46,7 @@ from imageporter.schedule.supercronic import Supercronic
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
 from imageporter.system import logs
-from imageporter.system.errors import Problems, UserError, error_handler
+from imageporter.system.errors import Problems, error_handler
 from imageporter.system.programs import check_crane, find_program
 from imageporter.system.stopwatch import Stopwatch
 
@@ -72,11 +72,11 @@ def main(argv: Sequence[str]) -> int:
 
         return list_from.print_rows(*listing)
     with Shutdown() as shutdown:
+        if command_line.is_notify_test(argv):
+            return notify_test(argv, shutdown)
         plan = read(argv, shutdown)
         data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
         reporter = Reporter(plan.settings, shutdown)
-        if plan.settings.notify_test:
-            return notify_test(plan.settings, shutdown)
         with reporter.refusal_reported():
             is_done = queue_only and push_queue.is_empty(data_dir)
         if is_done:
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
                 exit_code = asyncio.run(explain(opened, plan.rules, plan.settings.explain))
                 return shutdown.exit_code or exit_code
             reporter.report_start()
-            rules = (*plan.rules, *queue.take())
+            rules = plan.rules if plan.settings.image_arguments else (*plan.rules, *queue.take())
             name = summary.QUEUE_RUN if queue_only else summary.PASS
             stopwatch = summary.log_pass_start(rules, name, dry_run=plan.settings.dry_run)
             opened = open_pass(plan, rules, private, records, shutdown, queue.settle)
@@ -138,13 +138,19 @@ def next_pass(settings: Settings, shutdown: Shutdown) -> str | None:
     return None
 
 
-def notify_test(settings: Settings, shutdown: Shutdown) -> int:
-    """Send a test to NOTIFY_URLS; return the exit code."""
+def notify_test(argv: Sequence[str], shutdown: Shutdown) -> int:
+    """Send a test to NOTIFY_URLS; return the exit code. Nothing else is read or written, and nobody else is told."""
     from imageporter.monitoring import notifications  # noqa: PLC0415 (a pass without notifications does not pay for it)
 
-    if settings.notify_urls is None:
-        raise UserError(["NOTIFY_URLS: is not set, so there is nobody to notify; set it to an apprise URL"])
-    return 0 if notifications.send_test(settings.notify_urls, shutdown) else 1
+    problems = Problems()
+    settings = command_line.load_settings(argv, problems)
+    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    if settings.notify_urls is not None:
+        notifications.check(settings.notify_urls, problems, shutdown)
+    elif not len(problems):
+        problems.add("NOTIFY_URLS", "is not set, so there is nobody to notify; set it to an apprise URL")
+    problems.raise_if_any()
+    return 0 if settings.notify_urls and notifications.send_test(settings.notify_urls, shutdown) else 1
 
 
 @asynccontextmanager

@@ -48,6 +48,11 @@ def list_from(argv: Sequence[str]) -> tuple[str, str | None] | None:
     return None if name is None else (name, target)
 
 
+def is_notify_test(argv: Sequence[str]) -> bool:
+    """Return whether the flags `argv` ask for a test of the notifications."""
+    return "notify_test" in _given(_parser(), argv)
+
+
 def print_help(argv: Sequence[str]) -> None:
     """Print the help or the version and exit, if `argv` asks for it."""
     if {"-h", "--help", "--version"}.intersection(argv):

@@ -122,7 +122,7 @@ def _load_arguments(settings: Settings, problems: Problems) -> Configuration:
     rows = [{"source": source, "target": target} for source, target in zip(given[::2], given[1::2], strict=True)]
     rules = images_file.validate_images(rows, Location(Path("command line")), problems)
     others = load_configuration(replace(settings, image_arguments=(), images_file=None), problems, Parts(images=False))
-    return replace(others, rules=rules)
+    return replace(others, rules=rules, settings=replace(others.settings, image_arguments=given))
 
 
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:

@@ -108,18 +108,20 @@ class Settings:
         "requests per second from one address, ten seconds' worth at once; 0: unlimited",
     )
     notify_urls: Secret | None = _setting(
-        None, Secret, "apprise URLs (mailto://, slack://, ntfy://, ...), separated by blanks, to notify"
+        None, Secret, "apprise URLs (mailto://, slack://, ntfy://, ...), separated by spaces, to notify"
     )
     notify_on: frozenset[str] = _setting(
         frozenset({"failure", "recovery"}),
         values.some_of("failure", "recovery", "change", "always"),
-        "which passes are worth a notification: failure, recovery, change (an image was copied), always",
+        "which passes send a notification: failure, recovery, change (an image was copied), always",
     )
     ping_url: Secret | None = _setting(
-        None, Secret, "check of healthchecks.io that each pass pings, or with {status} in it a push URL of Uptime Kuma"
+        None,
+        Secret,
+        "URL to ping at start and end of each pass (healthchecks.io); with {status} in it: of a push monitor of Uptime Kuma",
     )
     metrics_file: Path | None = _setting(
-        None, values.path, "Prometheus metrics, written after each pass for node_exporter's textfile collector"
+        None, values.path, "Prometheus metrics, written after each run for node_exporter's textfile collector"
     )
     metrics_per_image: bool = _setting(False, values.boolean, "metrics of each image, too")
     report_html: bool = _setting(False, values.boolean, "write report.html next to report.json, too")

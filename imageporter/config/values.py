@@ -86,9 +86,13 @@ def some_of(*words: str) -> Callable[[str], frozenset[str]]:
     """Return a parser of some of `words`, with commas or blanks between them, in any case."""
 
     def validate(text: str) -> frozenset[str]:
+        from difflib import get_close_matches  # noqa: PLC0415 (sync.py --help does not pay for it)
+
         given = text.lower().replace(",", " ").split()
         if unknown := next((word for word in given if word not in words), None):
-            raise ValueError(f"{_shown(unknown)} is not known; write some of {', '.join(words)}")
+            similar = get_close_matches(unknown, words, 1, 0.75)
+            meant = f" (did you mean {similar[0]}?)" if similar else ""
+            raise ValueError(f"{_shown(unknown)} is not known{meant}; write some of {', '.join(words)}")
         if not given:
             raise ValueError(f"is empty; write some of {', '.join(words)}")
         return frozenset(given)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from imageporter.config.settings import Settings
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
-from imageporter.model.report import SCHEMA_VERSION, Report, failing_since
+from imageporter.model.report import LOCKED, SCHEMA_VERSION, Report, RunKind, failing_since, is_failure
 from imageporter.model.traffic import Traffic
 from imageporter.monitoring import announcements
 from imageporter.store import locks
@@ -19,7 +19,6 @@ from imageporter.system.signals import Shutdown
 from imageporter.system.stopwatch import Stopwatch
 
 NO_TRAFFIC = Traffic()
-INTERRUPTED = frozenset({130, 143})  # neither a success nor a failure
 
 
 class Reporter:
@@ -29,7 +28,8 @@ class Reporter:
         self._settings = settings
         self._shutdown = shutdown
         self._previous: Report | None = None
-        self._path = report_path(settings.data_dir, queue_only=settings.queue_only, dry_run=settings.dry_run)
+        self._kind: RunKind = "queue" if settings.queue_only else "images" if settings.image_arguments else "pass"
+        self._path = report_path(settings.data_dir, self._kind, dry_run=settings.dry_run)
 
     def report_start(self) -> None:
         """Tell that the run begins."""
@@ -70,7 +70,11 @@ class Reporter:
             content["problems"] = list(error.lines)
             content["images"] = []
             # The running pass may have written its own report, which matters more. It wrote the lock when it began.
-            newest = locks.held_since(self._settings.data_dir) if isinstance(error, AlreadyRunningError) else None
+            # A report of another refusal is none of it.
+            is_locked = isinstance(error, AlreadyRunningError) and not (
+                self._previous and self._previous.get("exit_code") == LOCKED
+            )
+            newest = locks.held_since(self._settings.data_dir) if is_locked else None
             if os.access(self._settings.data_dir, os.W_OK):  # otherwise that is one of the problems
                 write_report(self._path, content, unless_newer_than=newest)
             self.announce(content)
@@ -90,11 +94,11 @@ class Reporter:
         since, last_success = failing_since(self._previous), known.get("last_success")
         if exit_code == 0:
             since, last_success = None, finished
-        elif exit_code not in INTERRUPTED:
+        elif is_failure(exit_code, self._previous):
             since = since or started
         content: Any = {
             "schema_version": SCHEMA_VERSION,
-            "run": "queue" if self._settings.queue_only else "pass",
+            "run": self._kind,
             "started": started,
             "finished": finished,
             "dry_run": self._settings.dry_run,

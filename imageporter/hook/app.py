@@ -66,7 +66,7 @@ def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) ->
         Route("/metrics", endpoints.handle(pages.metrics), methods=["GET"]),
         Route("/", endpoints.handle(pages.page), methods=["GET"]),
         Route("/page.css", endpoints.handle(pages.style_sheet), methods=["GET"]),
-        Route("/sync", endpoints.handle(pages.sync), methods=["POST"]),
+        Route("/sync", endpoints.handle(pages.sync), methods=["GET", "POST"]),
         Route("/healthz", _healthz, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: error_response})

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from imageporter.config.settings import Settings
 from imageporter.hook.authentication import Authenticator
-from imageporter.hook.responses import image_rows, note_queued, read_body, response, unauthorised
+from imageporter.hook.responses import image_rows, note_ignored, note_queued, read_body, response, unauthorised
 from imageporter.store.image_states import ImageStates
 from imageporter.store.push_queue import PushQueue, PutResult, QueueFullError
 from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
@@ -54,6 +54,8 @@ class Pages:
     async def sync(self, request: Request) -> Response:
         """Queue the image of a button, or all images, and lead back to the page."""
         self._require_account(request)
+        if request.method == "GET":  # a reload, or a bookmark
+            return _back({})
         form = parse_qs((await read_body(request)).decode(errors="replace"))
         if not hmac.compare_digest(form.get("token", [""])[0].encode(), self._token.encode()):
             raise HTTPException(403, "this form is too old, or not from this page; load the page again")
@@ -66,6 +68,8 @@ class Pages:
             return _back({FULL: "1"})
         note_queued(request, image_rows(result.queued), image_rows(result.already))
         count = len(result.queued) + len(result.already)
+        if not count:
+            note_ignored(request, "there is no such image")
         return _back({"queued": str(count)} if count else {MISSING: "1"})
 
     async def metrics(self, request: Request) -> Response:
@@ -109,11 +113,13 @@ class Pages:
         number = min(int(query["page"]), MOST_PAGES) if query.get("page", "").isdecimal() else 1
         language = page.preferred_language(request.headers.get("accept-language", ""))
         skip = (max(number, 1) - 1) * page.IMAGES_PER_PAGE
+        images = self._states.select(search, outcome, most=page.IMAGES_PER_PAGE, skip=skip)
         view = page.View(
             read_report(self._settings.data_dir / REPORT),
-            self._states.select(search, outcome, most=page.IMAGES_PER_PAGE, skip=skip),
+            images,
             self._states.count(search),
             self._queue_status(),
+            self._queue.waiting_since(image.target for image in images),
             _notes(query, page.translator(language)),
             self._token,
             search,
@@ -139,4 +145,4 @@ def _notes(query: Any, translate: Any) -> list[str]:
 
 def _back(query: dict[str, str]) -> Response:
     # A relative address: a proxy before the hook may serve it below a path.
-    return Response(status_code=303, headers={"Location": f"./?{urlencode(query)}"})
+    return Response(status_code=303, headers={"Location": f"./?{urlencode(query)}" if query else "./"})

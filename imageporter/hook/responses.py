@@ -98,6 +98,11 @@ def note_queued(request: Request, queued: list[dict[str, str]], already: list[di
     request.state.content = {"queued": queued, "already": already}
 
 
+def note_ignored(request: Request, reason: str) -> None:
+    """Keep why a request has queued nothing, likewise."""
+    request.state.content = {"ignored": [reason]}
+
+
 def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None:
     """Log one line for the request and the response `sent`.
 
@@ -108,7 +113,8 @@ def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None
     sender = sender if sender in SENDERS else None
     address = client_address(request)
     queued = [f"{row['source']} -> {row['target']}" for row in content.get("queued", ())]
-    result = content.get("error") or ", ".join(content.get("ignored", ())) or "already queued"
+    result = content.get("error") or ", ".join(content.get("ignored", ()))
+    result = result or ("already queued" if "already" in content else "led to the status page")
     result = f"queued {', '.join(queued)}" if queued else result
     result = SHOWN.get(request.url.path, result) if sent.status_code == 200 else result
     client = f"{address}, {sender}" if sender else address

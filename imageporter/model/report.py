@@ -2,16 +2,18 @@
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 SCHEMA_VERSION = 1
+LOCKED = 75
+INTERRUPTED = frozenset({130, 143})  # neither a success nor a failure
 
+RunKind = Literal["pass", "queue", "images"]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Count = Annotated[int, Field(ge=0)]
 
 
-@with_config(ConfigDict(extra="forbid"))
 class ImageRow(TypedDict):
     """How one image ended."""
 
@@ -25,12 +27,11 @@ class ImageRow(TypedDict):
     warning: NotRequired[Annotated[str, Field(description="why a dry run doubts that the image would be copied")]]
 
 
-@with_config(ConfigDict(extra="forbid"))
 class Report(TypedDict):
     """How a run ended."""
 
     schema_version: Annotated[Literal[1], Field(description="grows if a key changes its meaning or goes; new keys may come")]
-    run: Annotated[Literal["pass", "queue"], Field(description="a full pass, or a queue run")]
+    run: Annotated[RunKind, Field(description="a full pass, a queue run, or images given by hand")]
     started: Time
     finished: Time
     dry_run: bool
@@ -51,6 +52,16 @@ class Report(TypedDict):
     next_pass: Annotated[Time | None, Field(description="when the schedule comes next, if there is one")]
     problems: NotRequired[Annotated[list[str], Field(description="why it could not start")]]
     images: NotRequired[list[ImageRow]]
+
+
+def is_failure(exit_code: int, previous: Report | None) -> bool:
+    """Return whether a run with this exit code is one that people must look at.
+
+    A pass that finds another one running is none, unless the one before found the same.
+    """
+    if exit_code == LOCKED:
+        return previous is not None and previous.get("exit_code") == LOCKED
+    return exit_code not in {0, *INTERRUPTED}
 
 
 def failing_since(report: Report | None) -> str | None:

@@ -34,9 +34,10 @@ def announce_start(settings: Settings, shutdown: Shutdown) -> None:
 def announce(settings: Settings, report: Report, previous: Report | None, shutdown: Shutdown) -> None:
     """Tell how a run has ended, of which `report` says everything, and `previous` how the run before it ended.
 
-    What goes wrong is logged. A dry run tells nobody, because it says nothing about the targets.
+    What goes wrong is logged. A dry run tells nobody, because it says nothing about the targets. Neither does a run over
+    images that somebody has given by hand, and watches.
     """
-    if settings.dry_run:
+    if settings.dry_run or settings.image_arguments:
         return
     for tell in (_write_metrics, _write_page, _notify, _ping):
         try:
@@ -49,7 +50,7 @@ def announce(settings: Settings, report: Report, previous: Report | None, shutdo
 
 def _is_pass(settings: Settings) -> bool:
     """Return whether the run is one whose absence a dead man's switch should notice."""
-    return not (settings.dry_run or settings.queue_only)
+    return not (settings.dry_run or settings.queue_only or settings.image_arguments)
 
 
 def _write_metrics(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:

@@ -1,5 +1,18 @@
 """The words of the page in Chinese."""
 
+from imageporter.monitoring.messages import Headlines
+
+CHINESE_HEADLINES = Headlines(
+    locked="另一轮同步仍在运行",
+    interrupted="已中断，{total} 个镜像中有 {failed} 个未完成",
+    problems="无法开始",
+    failed="{total} 个镜像中有 {failed} 个失败",
+    equal="{total} 个镜像全部是最新的",
+    one_equal="镜像是最新的",
+    nothing="没有镜像",
+    copied="，复制了 {copied} 个",
+    queue_run="队列同步：",
+)
 CHINESE = {
     "Sync all now": "立即同步全部",
     "Sync now": "立即同步",
@@ -24,7 +37,9 @@ CHINESE = {
     "No image.": "没有镜像。",
     "all": "全部",
     "copied": "已复制",
-    "skipped": "已跳过",
+    "skipped": "已是最新",
+    "up to date": "已是最新",
+    "queued": "已入队列",
     "failed": "失败",
     "interrupted": "已中断",
     "The queue has no room for more images; wait for the next queue run.": "队列已满，请等待下一次队列同步。",

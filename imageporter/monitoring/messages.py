@@ -2,31 +2,48 @@
 
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from imageporter.model.report import ImageRow, Report, failing_since
+from imageporter.model.report import INTERRUPTED, LOCKED, ImageRow, Report, failing_since
 from imageporter.registry.errors import ErrorKind
 
 MOST_FAILURES = 10
 MOST_PROBLEMS = 10
 LONGEST_REASON = 300  # characters
-INTERRUPTED = frozenset({130, 143})
-LOCKED = 75
 
 _ADVICE = {
     ErrorKind.NOT_FOUND: "Not found: push the image, or correct or remove its rule.",
     ErrorKind.UNAUTHORIZED: "Unauthorised: check the registry's account in the accounts file.",
     ErrorKind.DENIED: "Denied: check what the registry's account may pull and push.",
-    ErrorKind.RATE_LIMITED: "Too many requests: the next pass continues; an account may raise the registry's limit.",
-    ErrorKind.TIMED_OUT: "Timed out: the next pass tries again; check the network, or raise COPY_TIMEOUT.",
+    ErrorKind.RATE_LIMITED: "Too many requests: an account may raise the registry's limit.",
+    ErrorKind.TIMED_OUT: "Timed out: check the network, or raise COPY_TIMEOUT.",
     ErrorKind.WITHOUT_TLS: 'Without TLS: if that is meant, set "insecure": true for the registry in the accounts file.',
     ErrorKind.NOT_TRUSTED: "Not trusted: set SSL_CERT_FILE to the certificate of the registry's authority.",
     ErrorKind.REJECTED: "Rejected: the source is not signed as `signed` demands; find out why before you copy it.",
-    ErrorKind.UNREACHABLE: "Unreachable: the next pass tries again; check the network and the registry.",
+    ErrorKind.UNREACHABLE: "Unreachable: check the network and the registry.",
 }
 _KIND = re.compile(rf"\w+ ({'|'.join(kind.value for kind in _ADVICE)})\b")
-_OTHERWISE = "The log and report.json have every failure. The next pass tries again."
+_CONTAINER_ID = re.compile("[0-9a-f]{12}")  # docker's name of a host that nobody has named
+
+
+@dataclass(frozen=True)
+class Headlines:
+    """The words of headlines, with `{total}`, `{failed}` and `{copied}` for numbers of images."""
+
+    locked: str = "another pass is still running"
+    interrupted: str = "interrupted, {failed} of {total} images not finished"
+    problems: str = "could not start"
+    failed: str = "{failed} of {total} images failed"
+    equal: str = "all {total} images are up to date"
+    one_equal: str = "the image is up to date"
+    nothing: str = "there are no images"
+    copied: str = ", {copied} copied"
+    queue_run: str = "queue run: "
+
+
+ENGLISH_HEADLINES = Headlines()
 
 
 @dataclass(frozen=True)
@@ -41,37 +58,69 @@ class Message:
 def compose(report: Report, previous: Report | None) -> Message:
     """Return what there is to say of a run; `previous` says since when runs had failed before it."""
     broken_since = failing_since(previous)
+    problems = report.get("problems", ())
     if report["exit_code"] == 0 and broken_since:
-        title = f"works again: {_counts(report)}"
-        parts = [f"It was broken for {_duration(broken_since, report['finished'])}, since {broken_since}."]
+        what = f"works again: {headline(report)}"
+        parts = [f"It was broken for {_duration(broken_since, report['finished'])}, since {for_people(broken_since)}."]
     elif report["exit_code"] == 0:
-        title, parts = _counts(report), []
-    elif problems := report.get("problems"):
-        title = "another pass is running" if report["exit_code"] == LOCKED else "the pass could not start"
-        parts = ["\n".join(_limited([f"- {line}" for line in problems], MOST_PROBLEMS)), _what_to_do(report)]
-    elif report["exit_code"] in INTERRUPTED:
-        title, parts = f"interrupted: {_counts(report)}", ["The next pass continues with the images that were not finished."]
+        what, parts = headline(report), []
     else:
-        title, parts = _counts(report), [_failures(report), _what_to_do(report)]
-    since = report["failing_since"]
-    parts += [f"Broken since {since}."] if since and since != report["started"] else []
+        what = headline(report)
+        parts = [f"Broken since {for_people(broken_since)}."] if broken_since and report["failing_since"] else []
+        parts += ["\n".join(_limited([f"- {line}" for line in problems], MOST_PROBLEMS))] if problems else [_failures(report)]
+        parts += [_what_to_do(report)]
     run = "queue run" if report["run"] == "queue" else "pass"
-    parts += [
-        f"{socket.gethostname()}: {run} from {report['started']} to {report['finished']}, exit code {report['exit_code']}"
-    ]
-    name = "ImagePorter" if broken_since and not since else "ImagePorter:"
-    return Message(f"{name} {title}", "\n\n".join(parts), "failure" if report["exit_code"] else "success")
+    times = f"from {for_people(report['started'])} to {for_people(report['finished'])}"
+    parts += [f"{socket.gethostname()}: {run} {times}, exit code {report['exit_code']}"]
+    kind = "failure" if report["exit_code"] else "success"
+    return Message(f"ImagePorter{_host()}: {what}", "\n\n".join(filter(None, parts)), kind)
 
 
-def _counts(report: Report) -> str:
-    """Return `3 failed, 10 copied, 987 skipped`."""
-    counts = {"failed": report["failed"], "copied": report["copied"], "skipped": report["skipped"]}
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name != "failed")
+def headline(report: Report, words: Headlines = ENGLISH_HEADLINES) -> str:
+    """Return how a run ended, in one line of some `words`: `2 of 300 images failed, 5 copied`."""
+    total = report["copied"] + report["skipped"] + report["failed"]
+    if report["exit_code"] == LOCKED:
+        text = words.locked
+    elif report["exit_code"] in INTERRUPTED:
+        text = words.interrupted
+    elif report.get("problems"):
+        text = words.problems
+    elif report["exit_code"]:
+        text = words.failed
+    else:
+        text = words.equal if total > 1 else words.one_equal if total else words.nothing
+    run = words.queue_run if report["run"] == "queue" else ""
+    copied = words.copied if report["copied"] else ""
+    return (run + text + copied).format(total=total, failed=report["failed"], copied=report["copied"])
+
+
+def for_people(time: str) -> str:
+    """Return a time of a report without what its reader knows: `2026-11-27 03:00:04`."""
+    return time[:19].replace("T", " ")
+
+
+def _host() -> str:
+    """Return ` on nas`, unless the name of the host is a container's ID."""
+    name = socket.gethostname()
+    return "" if _CONTAINER_ID.fullmatch(name) else f" on {name}"
 
 
 def _failures(report: Report) -> str:
     rows = [row for row in report.get("images", ()) if row["outcome"] == "failed"]
-    return "\n".join(_limited([_failure(row) for row in rows], MOST_FAILURES))
+    return "\n".join(_limited([_failure(row) for row in _varied(rows)], MOST_FAILURES))
+
+
+def _varied(rows: Sequence[ImageRow]) -> list[ImageRow]:
+    """Return `rows` in another order: first one for each kind of failure and pair of registries, then the others."""
+    seen: set[tuple[str, ...]] = set()
+    first: list[ImageRow] = []
+    others: list[ImageRow] = []
+    for row in rows:
+        kind = _KIND.match(row["error"] or "")
+        key = (kind[0] if kind else row["error"] or "", *(row[side].partition("/")[0] for side in ("source", "target")))
+        (others if key in seen else first).append(row)
+        seen.add(key)
+    return first + others
 
 
 def _failure(row: ImageRow) -> str:
@@ -81,17 +130,22 @@ def _failure(row: ImageRow) -> str:
 
 
 def _limited(lines: list[str], most: int) -> list[str]:
-    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
+    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more, which report.json has"]
 
 
 def _what_to_do(report: Report) -> str:
-    """Return advice for each kind of failure."""
+    """Return advice for each kind of failure, and when the next run is."""
     if report["exit_code"] == LOCKED:
         return "If that one does not end, look at its log. COPY_TIMEOUT limits each of its copies."
-    if "problems" in report:
+    if report["exit_code"] in INTERRUPTED:
+        return "The next pass continues with the images that were not finished."
+    if report.get("problems"):
         return "Correct these settings or files. Nothing was looked up or copied."
     errors = {found[1] for row in report.get("images", ()) if (found := _KIND.match(row["error"] or ""))}
-    return "\n".join([*(advice for kind, advice in _ADVICE.items() if kind.value in errors), _OTHERWISE])
+    next_pass = report["next_pass"]
+    when = f"The next pass is at {for_people(next_pass)}." if next_pass else "The next pass tries again."
+    again = "The next queue run tries again." if report["run"] == "queue" else when
+    return "\n".join([*(advice for kind, advice in _ADVICE.items() if kind.value in errors), again])
 
 
 def _duration(since: str, until: str) -> str:

@@ -42,7 +42,9 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
 
     finished = gauge("last_run_timestamp_seconds", "When the last run ended.")
     succeeded = gauge("last_success_timestamp_seconds", "When the last run with exit code 0 ended; 0 if there was none.")
-    failing = gauge("failing_since_timestamp_seconds", "When the first of the runs began that fail in a row; 0 if none.")
+    failing = gauge(
+        "failing_since_timestamp_seconds", "When the first run of the current series of failures began; 0 if none."
+    )
     duration = gauge("last_run_duration_seconds", "How long the last run took.")
     exit_code = gauge("last_run_exit_code", "The exit code of the last run; 0 is success.")
     images = gauge("last_run_images", "Images of the last run.", "outcome")
@@ -73,12 +75,18 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
 def _add_queue(data_dir: Path, registry: CollectorRegistry) -> None:
     length = Gauge("imageporter_queue_length", "Images in the queue of pushes.", registry=registry)
     age = Gauge("imageporter_queue_oldest_age_seconds", "Age of the oldest image in the queue.", registry=registry)
+    oldest = Gauge(
+        "imageporter_queue_oldest_timestamp_seconds",
+        "When the oldest image in the queue was pushed; 0 if none.",
+        registry=registry,
+    )
     try:
         with open_queue(data_dir, required=False, read_only=True) as queue:
             status = queue.status()
     except DATABASE_ERRORS:  # there is no queue without a hook
         return
     length.set(status["images"])
+    oldest.set(status["oldest"] or 0)
     age.set(max(time.time() - status["oldest"], 0) if status["oldest"] else 0)
 
 

@@ -29,7 +29,7 @@ def _reason_against(path: Path) -> str:
     if path.is_dir():
         return f"{str(path)!r} is a directory; name a file in it, like imageporter.prom"
     if (path.exists() or path.is_symlink()) and not _is_ours(path):
-        return f"{str(path)!r} is there and is no file of metrics; it would be replaced: name another"
+        return f"{str(path)!r} exists and is not a metrics file; it would be replaced: name another"
     if not path.parent.is_dir():
         return f"the directory of {str(path)!r} does not exist; create it, or name another file"
     if not os.access(path.parent, os.W_OK | os.X_OK):

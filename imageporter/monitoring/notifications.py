@@ -16,8 +16,8 @@ from typing import Any
 from loguru import logger
 
 from imageporter.config.settings import Secret, process_environ, tool_environ
-from imageporter.model.report import Report, failing_since
-from imageporter.monitoring.messages import INTERRUPTED, Message, compose
+from imageporter.model.report import Report, failing_since, is_failure
+from imageporter.monitoring.messages import Message, compose
 from imageporter.registry.ca_bundle import ca_certificates
 from imageporter.system.errors import Problems
 from imageporter.system.memory_files import in_memory, path_of
@@ -39,7 +39,7 @@ def check(urls: Secret, problems: Problems, shutdown: Shutdown) -> None:
     for number, one in enumerate(found, start=1):
         if one["service"] is None:
             which = f"URL {number} of {len(found)}" if len(found) > 1 else "it"
-            problems.add("NOTIFY_URLS", f"{which} is none that apprise understands; {ADVICE}")
+            problems.add("NOTIFY_URLS", f"apprise does not understand {which}; {ADVICE}")
 
 
 def notify(urls: Secret, wanted: frozenset[str], report: Report, previous: Report | None, shutdown: Shutdown) -> None:
@@ -56,15 +56,15 @@ def send_test(urls: Secret, shutdown: Shutdown) -> bool:
 def occasions(report: Report, previous: Report | None) -> frozenset[str]:
     """Return what happened in a run, in the words of NOTIFY_ON. `previous` is the report before.
 
-    An interrupted run is no occasion. Queue runs come every few minutes, so only the first of those that fail in a row is
-    one.
+    An interrupted run is no occasion, and neither is the first one that finds another one running. Queue runs come every few
+    minutes, so only the first of those that fail in a row is one.
     """
-    if report["exit_code"] in INTERRUPTED:
-        return frozenset()
     was_failing = failing_since(previous) is not None
     found = {"always"}
     if report["exit_code"] == 0:
         found |= {"recovery"} if was_failing else set()
+    elif not is_failure(report["exit_code"], previous):
+        return frozenset()
     elif report["run"] == "pass" or not was_failing:
         found.add("failure")
     else:

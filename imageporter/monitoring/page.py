@@ -3,6 +3,7 @@
 It works without JavaScript, and asks no other host for anything.
 """
 
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ import jinja2
 
 from imageporter import __version__
 from imageporter.model.report import Report
-from imageporter.monitoring.chinese import CHINESE
+from imageporter.monitoring.chinese import CHINESE, CHINESE_HEADLINES
+from imageporter.monitoring.messages import ENGLISH_HEADLINES, headline
 from imageporter.store.image_states import ImageState
 
+HEADLINES = {"en": ENGLISH_HEADLINES, "zh": CHINESE_HEADLINES}
 FOLDER = Path(__file__).with_name("templates")
 IMAGES_PER_PAGE = 200
 PAGES_AROUND = 3
@@ -33,6 +36,7 @@ class View:
     images: Sequence[ImageState]
     counts: Mapping[str, int]  # of the images found, by outcome
     queue: Mapping[str, Any] | None = None
+    queued: Mapping[str, float] = field(default_factory=dict)  # since when, by target
     notes: Sequence[str] = ()
     token: str = ""  # proves that a form is ours; without one there are no buttons
     search: str = ""
@@ -53,7 +57,10 @@ def render(view: View) -> str:
         zone=datetime.now().astimezone().tzname(),
         report=view.report or {},
         failures=view.counts.get("failed", 0),
+        verdict=_verdict(view.report, view.language),
+        host=socket.gethostname(),
         queue=view.queue,
+        queued=view.queued,
         notes=view.notes,
         token=view.token,
         images=view.images,
@@ -65,6 +72,14 @@ def render(view: View) -> str:
     )
 
 
+def _verdict(report: Report | None, language: str) -> str:
+    """Return how the last pass ended, in one line."""
+    try:
+        return headline(report, HEADLINES[language]) if report else ""
+    except (KeyError, TypeError):  # somebody has edited the report
+        return ""
+
+
 @cache
 def style_sheet() -> str:
     """Return the style sheet."""
@@ -73,7 +88,8 @@ def style_sheet() -> str:
 
 def translator(language: str) -> Callable[[str], str]:
     """Return a function that says English words in `language`: `zh`, or `en`."""
-    return (lambda text: CHINESE.get(text, text)) if language == "zh" else lambda text: text
+    words = CHINESE if language == "zh" else {"skipped": "up to date"}
+    return lambda text: words.get(text, text)
 
 
 def preferred_language(accepted: str) -> str:

@@ -25,6 +25,13 @@ SECONDS = 10  # of each attempt
 SECONDS_OF_SHUTDOWN = 2  # docker kills a container ten seconds after it asked it to stop
 ABORTED = 1  # what tells curl to stop
 
+_REASONS = {
+    pycurl.E_COULDNT_RESOLVE_HOST: "no such host",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "no such proxy",
+    pycurl.E_COULDNT_CONNECT: "connection refused, or no way there",
+    pycurl.E_PEER_FAILED_VERIFICATION: "its certificate is not trusted",
+    pycurl.E_GOT_NOTHING: "it closed the connection",
+}
 _started: list[threading.Thread] = []
 
 
@@ -37,6 +44,8 @@ def check(url: Secret, problems: Problems) -> None:
         is_url = False
     if not is_url or any(letter.isspace() for letter in url.value.strip()):
         problems.add("PING_URL", "is not the URL of a check; write one like https://hc-ping.com/...")
+    elif set("{}") & set(url.value.replace(STATUS, "")):
+        problems.add("PING_URL", "has braces that are not {status}; write {status}, or leave them out")
 
 
 def ping_start(url: Secret, shutdown: Shutdown) -> None:
@@ -102,8 +111,9 @@ def _send(url: str, body: bytes | None, shutdown: Shutdown) -> str:
         return "" if 200 <= status < 300 else f"status code {status}"
     except pycurl.error as error:
         # curl's own text may quote the URL, which is a secret.
-        is_late = error.args[0] in {pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK}
-        return f"no response within {time.monotonic() - began:.0f} seconds" if is_late else f"curl error {error.args[0]}"
+        if error.args[0] in {pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK}:
+            return f"no response within {time.monotonic() - began:.0f} seconds"
+        return _REASONS.get(error.args[0], f"curl error {error.args[0]}")
     finally:
         handle.close()
 

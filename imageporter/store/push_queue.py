@@ -45,6 +45,7 @@ ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push, since 
   failing = NULL, attempts = 0, error = NULL
 """
 SELECT_SOURCE = "SELECT source FROM waiting WHERE target = ?"
+SELECT_SINCE = "SELECT since FROM waiting WHERE target = ?"
 SELECT_ALL = "SELECT source, target, push FROM waiting ORDER BY since, push"
 SELECT_OLDEST = "SELECT source, target, since, attempts, error FROM waiting ORDER BY since, push LIMIT 100"
 COUNT = "SELECT count(*) FROM waiting"
@@ -160,6 +161,15 @@ class PushQueue:
                 "oldest": rows[0]["since"] if rows else None,
                 "waiting": rows,
             }
+
+        return self._transaction(select)
+
+    def waiting_since(self, targets: Iterable[str]) -> dict[str, float]:
+        """Return since when (seconds since 1970) each of `targets` is queued, of those that are."""
+
+        def select(connection: sqlite3.Connection) -> dict[str, float]:
+            found = {target: _scalar(connection, SELECT_SINCE, target) for target in targets}
+            return {target: since for target, since in found.items() if since is not None}
 
         return self._transaction(select)
 

@@ -1,12 +1,13 @@
-"""The report files, as JSON: of the last pass, of the last queue run, and of the last dry run of either."""
+"""The report files, as JSON: of the last run of each kind, and of the last dry run of each."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from loguru import logger
 
-from imageporter.model.report import Report
+from imageporter.model.report import Report, RunKind
 from imageporter.store.database import directory_lock
 from imageporter.system.atomic_files import replacing
 
@@ -14,11 +15,12 @@ IMAGES = ',\n "images": ['
 LARGEST_HEAD = 1 << 20  # characters
 REPORT = "report.json"
 QUEUE_REPORT = "report-queue.json"
+FILES: Mapping[RunKind, str] = {"pass": REPORT, "queue": QUEUE_REPORT, "images": "report-images.json"}
 
 
-def report_path(data_dir: Path, *, queue_only: bool, dry_run: bool) -> Path:
-    """Return the report file of a pass, or of a queue run. A dry run has a file of its own: it says nothing about targets."""
-    path = data_dir / (QUEUE_REPORT if queue_only else REPORT)
+def report_path(data_dir: Path, run: RunKind, *, dry_run: bool) -> Path:
+    """Return the report file of a kind of run. A dry run has a file of its own: it says nothing about targets."""
+    path = data_dir / FILES[run]
     return path.with_stem(f"{path.stem}-dry-run") if dry_run else path
 
 

@@ -113,8 +113,8 @@ def test_a_file_that_cannot_be_written(user: User) -> None:
         "kernel/metrics.prom": "user 0 may not write in the directory of 'kernel/metrics.prom'; correct its owner, or name "
         "another file",
         "kernel": "'kernel' is a directory; name a file in it, like imageporter.prom",
-        "/dev/null": "'/dev/null' is there and is no file of metrics; it would be replaced: name another",
-        "images.json": "'images.json' is there and is no file of metrics; it would be replaced: name another",
+        "/dev/null": "'/dev/null' exists and is not a metrics file; it would be replaced: name another",
+        "images.json": "'images.json' exists and is not a metrics file; it would be replaced: name another",
     }.items():
         run = user.run("sync.py", METRICS_FILE=path)
         assert (run.code, run.lines[-1]) == (2, f"ERROR METRICS_FILE: {reason}")

@@ -1,7 +1,9 @@
 """Notifications: real receivers get one message when something breaks, and one when it works again."""
 
+import fcntl
 import json
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from receivers import Receiver, mail_server, tunnels_to
 from support import BUNDLE, Hook, Proxy, Refuse, Registry, Run, User
 
 TOKEN = "TOKEN1234567890"
+NAME = f"ImagePorter on {socket.gethostname()}"
 
 
 @pytest.fixture
@@ -32,6 +35,11 @@ def failing(user: User, source: Registry, target: Registry, count: int = 1) -> N
     user.images((f"{source}/app:1", f"{target}/app:1"), *gone)
 
 
+def shown(time: str) -> str:
+    """A time of a report as people are shown it."""
+    return time[:19].replace("T", " ")
+
+
 def warnings(run: Run) -> list[str]:
     return [row["message"] for row in run.rows if row["level"] == "WARNING" and "notification" in row["message"]]
 
@@ -48,25 +56,27 @@ def test_one_message_if_something_breaks_and_one_if_it_works_again(
         assert TOKEN not in run.output
         (message,) = receiver.take()
         assert message.path == f"/hook/{TOKEN}"
-        assert message.json["title"] == f"ImagePorter: 12 failed, {copied} copied, {1 - copied} skipped"
+        assert message.json["title"] == f"{NAME}: 12 of 13 images failed{', 1 copied' if copied else ''}"
         assert message.json["type"] == "failure"
         lines = message.json["message"].splitlines()
+        if not copied:
+            report = json.loads((user.folder / "data" / "report.json").read_text())
+            assert lines[:2] == [f"Broken since {shown(report['failing_since'])}.", ""]
+            lines = lines[2:]
         reason = f"source not found: GET http://{source}/v2/gone/manifests/0: NAME_UNKNOWN: Unknown name"
         assert lines[0] == f"- {source}/gone:0 -> {target}/gone:0: {reason}"
         assert lines[10:14] == [
-            "and 2 more",
+            "and 2 more, which report.json has",
             "",
             "Not found: push the image, or correct or remove its rule.",
-            "The log and report.json have every failure. The next pass tries again.",
+            "The next pass tries again.",
         ]
-    report = json.loads((user.folder / "data" / "report.json").read_text())
-    assert f"Broken since {report['failing_since']}." in lines
 
     user.images((f"{source}/app:1", f"{target}/app:1"))
     assert user.sync(**env).code == 0
     (message,) = receiver.take()
-    assert (message.json["title"], message.json["type"]) == ("ImagePorter works again: 0 copied, 1 skipped", "success")
-    broken = f"It was broken for less than a minute, since {report['failing_since']}."
+    assert (message.json["title"], message.json["type"]) == (f"{NAME}: works again: the image is up to date", "success")
+    broken = f"It was broken for less than a minute, since {shown(report['failing_since'])}."
     assert message.json["message"].splitlines()[0] == broken
     assert user.sync(**env).code == 0
     assert receiver.take() == [], "nothing has happened"
@@ -80,7 +90,7 @@ def test_notify_on(user: User, source: Registry, target: Registry, receiver: Rec
     for more in ({"DRY_RUN": "true"}, {}, {}, {"NOTIFY_ON": "Recovery, always"}):
         assert user.sync(**env | more).code == 0
         titles.append([one.json["title"] for one in receiver.take()])
-    assert titles == [[], ["ImagePorter: 1 copied, 0 skipped"], [], ["ImagePorter: 0 copied, 1 skipped"]]
+    assert titles == [[], [f"{NAME}: the image is up to date, 1 copied"], [], [f"{NAME}: the image is up to date"]]
     failing(user, source, target)
     assert user.sync(**env | {"NOTIFY_ON": "recovery"}).code == 1
     assert receiver.take() == []
@@ -91,7 +101,7 @@ def test_a_pass_that_cannot_start_notifies(user: User, receiver: Receiver) -> No
     run = user.run("sync.py", NOTIFY_URLS=url_of(receiver), JOBS="many")
     assert run.code == 2
     (message,) = receiver.take()
-    assert message.json["title"] == "ImagePorter: the pass could not start"
+    assert message.json["title"] == f"{NAME}: could not start"
     assert message.json["message"].splitlines()[:4] == [
         "- JOBS: 'many' is not a whole number from 1 to 256",
         "- images.json: [0].source: 'UPPER' is not an image reference (host/repository:tag); a repository is written in small "
@@ -115,9 +125,9 @@ def test_queue_runs_notify_when_they_begin_to_fail_and_when_they_work_again(
         assert user.sync("--queue", NOTIFY_URLS=url_of(receiver), **queue).code == code
         titles.append([one.json["title"] for one in receiver.take()])
     assert titles == [
-        ["ImagePorter: 1 failed, 0 copied, 0 skipped"],
+        [f"{NAME}: queue run: 1 of 1 images failed"],
         [],
-        ["ImagePorter works again: 1 copied, 0 skipped"],
+        [f"{NAME}: works again: queue run: the image is up to date, 1 copied"],
         [],
     ]
 
@@ -136,7 +146,6 @@ def test_what_cannot_be_delivered_is_a_warning(user: User, source: Registry, tar
 
 
 def test_the_test_of_notifications(user: User, receiver: Receiver) -> None:
-    user.write("images.json", [])
     secret = user.write("urls", f"{url_of(receiver)}\n")
     run = user.run("sync.py", "--notify-test", NOTIFY_URLS_FILE=str(secret))
     assert (run.code, run.lines[-1]) == (0, "INFO notified by JSON")
@@ -145,6 +154,9 @@ def test_the_test_of_notifications(user: User, receiver: Receiver) -> None:
     receiver.status = 500
     run = user.run("sync.py", "--notify-test", NOTIFY_URLS_FILE=str(secret))
     assert (run.code, run.lines[-1]) == (1, "WARNING notification 1 of 1 (JSON) could not be delivered: HTTP status 500")
+    assert not (user.folder / "data").exists(), "a test is no pass"
+    run = user.run("sync.py", "--notify-test", NOTIFY_URLS="nonsense://x", PING_URL=f"http://{receiver.address}/")
+    assert (run.code, receiver.take()[1:]) == (2, []), "nobody else hears of a test"
     run = user.run("sync.py", "--notify-test")
     line = "ERROR NOTIFY_URLS: is not set, so there is nobody to notify; set it to an apprise URL"
     assert (run.code, run.lines[-1]) == (2, line)
@@ -166,7 +178,7 @@ def test_what_is_set_wrongly_is_reported_at_start_without_its_value(user: User) 
         "ERROR PING_URL: is not the URL of a check; write one like https://hc-ping.com/...",
         "ERROR METRICS_FILE: the directory of 'nowhere/metrics.prom' does not exist; create it, or name another file",
         *(
-            f"ERROR NOTIFY_URLS: URL {number} of 3 is none that apprise understands; write one like mailto://..., slack://... "
+            f"ERROR NOTIFY_URLS: apprise does not understand URL {number} of 3; write one like mailto://..., slack://... "
             "or ntfy://... (https://github.com/caronc/apprise/wiki)"
             for number in (2, 3)
         ),
@@ -182,14 +194,14 @@ def test_mail(user: User, source: Registry, target: Registry) -> None:
         assert run.rows[-1]["message"] == "notified by E-Mail"
         ((recipients, text),) = mails
     assert recipients == ["ops@example.com"]
-    assert re.search(r"^Subject: ImagePorter: 1 failed, 1 copied, 0 skipped\r?$", text, re.MULTILINE)
+    assert re.search(rf"^Subject: {NAME}: 1 of 2 images failed, 1 copied\r?$", text, re.MULTILINE)
 
 
 def test_ntfy(user: User, source: Registry, target: Registry, receiver: Receiver) -> None:
     failing(user, source, target)
     assert user.sync(NOTIFY_URLS=f"ntfy://{receiver.address}/mirrors").code == 1
     (message,) = receiver.take()
-    assert (message.json["topic"], message.json["title"]) == ("mirrors", "ImagePorter: 1 failed, 1 copied, 0 skipped")
+    assert (message.json["topic"], message.json["title"]) == ("mirrors", f"{NAME}: 1 of 2 images failed, 1 copied")
 
 
 def test_slack_through_a_proxy_with_an_own_authority(user: User, source: Registry, target: Registry, tmp_path: Path) -> None:
@@ -209,7 +221,7 @@ def test_slack_through_a_proxy_with_an_own_authority(user: User, source: Registr
     assert run.rows[-1]["message"] == "notified by Slack"
     assert message.path == "/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
     assert message.json["channel"] == "#mirrors"
-    assert message.json["attachments"][0]["title"] == "ImagePorter: 1 failed, 1 copied, 0 skipped"
+    assert message.json["attachments"][0]["title"] == f"{NAME}: 1 of 2 images failed, 1 copied"
 
 
 def test_a_message_has_no_password_even_if_the_registry_quotes_it(
@@ -239,5 +251,35 @@ def test_the_message_in_the_documentation(user: User, source: Registry, target: 
     )
     found = re.search(r"<!-- message -->\n```text\n(.*?)```", (BUNDLE / "docs" / "monitoring.md").read_text(), re.DOTALL)
     assert found
-    last_line = r"^\S+: pass from \S+ to \S+,"
-    assert re.sub(last_line, "", found[1], flags=re.MULTILINE) == re.sub(last_line, "", text, flags=re.MULTILINE)
+    variable = r"^\S+: pass from [-:0-9 ]+ to [-:0-9 ]+,|^ImagePorter on \S+:"
+    assert re.sub(variable, "", found[1], flags=re.MULTILINE) == re.sub(variable, "", text, flags=re.MULTILINE)
+
+
+def test_images_given_by_hand_say_nothing_of_the_mirror(
+    user: User, source: Registry, target: Registry, receiver: Receiver
+) -> None:
+    failing(user, source, target)
+    env = {"NOTIFY_URLS": url_of(receiver), "PING_URL": f"http://{receiver.address}/check"}
+    assert user.sync(**env).code == 1
+    receiver.take()
+    before = (user.folder / "data" / "report.json").read_text()
+    assert user.sync(f"{source}/app:1", f"{target}/other:1", **env).code == 0
+    assert receiver.take() == []
+    assert (user.folder / "data" / "report.json").read_text() == before
+    report = json.loads((user.folder / "data" / "report-images.json").read_text())
+    assert (report["run"], report["copied"]) == ("images", 1)
+
+
+def test_only_the_second_pass_in_a_row_that_finds_another_one_notifies(user: User, receiver: Receiver) -> None:
+    user.write("images.json", [])
+    (user.folder / "data").mkdir()
+    with open(user.folder / "data" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        titles = []
+        for _ in range(2):
+            assert user.run("sync.py", NOTIFY_URLS=url_of(receiver)).code == 75
+            titles.append([one.json["title"] for one in receiver.take()])
+    assert titles == [[], [f"{NAME}: another pass is still running"]]
+    assert user.sync(NOTIFY_URLS=url_of(receiver)).code == 0
+    (message,) = receiver.take()
+    assert message.json["title"] == f"{NAME}: works again: there are no images"

@@ -2,6 +2,7 @@
 
 import fcntl
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def test_healthchecks(user: User, source: Registry, target: Registry, receiver: 
     start, end = receiver.take()
     assert (start.method, start.path, start.body) == ("POST", f"/{SECRET}/start?rid=1", "")
     assert (end.method, end.path) == ("POST", f"/{SECRET}/0?rid=1")
-    assert end.body.splitlines()[0] == "ImagePorter: 1 copied, 0 skipped"
+    assert end.body.splitlines()[0] == f"ImagePorter on {socket.gethostname()}: the image is up to date, 1 copied"
     user.images((f"{source}/gone:1", f"{target}/gone:1"))
     assert user.sync(**env).code == 1
     assert [path for _, path in pings(receiver)] == [f"/{SECRET}/start?rid=1", f"/{SECRET}/1?rid=1"]
@@ -67,7 +68,7 @@ def test_a_lock_that_is_held(user: User, receiver: Receiver) -> None:
         assert user.run("sync.py", PING_URL=f"http://{receiver.address}/{SECRET}").code == 75
     (ping,) = receiver.take()
     assert ping.path == f"/{SECRET}/75"
-    assert ping.body.splitlines()[0] == "ImagePorter: another pass is running"
+    assert ping.body.splitlines()[0] == f"ImagePorter on {socket.gethostname()}: another pass is still running"
 
 
 def test_a_check_that_refuses_is_tried_twice(user: User, receiver: Receiver) -> None:
@@ -107,3 +108,27 @@ def test_an_interrupted_pass(user: User, source: Registry, target: Registry, rec
     stall.release.set()
     assert run.code == 143
     assert [path for _, path in pings(receiver)] == [f"/{SECRET}/start", f"/{SECRET}/143"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("ftp://x/y", "is not the URL of a check; write one like https://hc-ping.com/..."),
+        ("http://[::1/y", "is not the URL of a check; write one like https://hc-ping.com/..."),
+        ("https://x/y z", "is not the URL of a check; write one like https://hc-ping.com/..."),
+        ("https://x/push?status={state}", "has braces that are not {status}; write {status}, or leave them out"),
+    ],
+)
+def test_urls_that_are_none(user: User, url: str, problem: str) -> None:
+    user.write("images.json", [])
+    run = user.run("sync.py", PING_URL=url)
+    assert (run.code, run.lines[-1]) == (2, f"ERROR PING_URL: {problem}")
+
+
+def test_nobody_there(user: User) -> None:
+    user.write("images.json", [])
+    run = user.run("sync.py", PING_URL="http://127.0.0.1:1/x")
+    assert (run.code, run.lines[-1]) == (
+        0,
+        "WARNING PING_URL: 127.0.0.1 could not be pinged: connection refused, or no way there",
+    )

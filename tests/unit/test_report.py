@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from imageporter.model.report import RunKind
 from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system import logs
+
+RUNS: tuple[RunKind, ...] = ("pass", "queue", "images")
 
 
 def read(path: Path) -> Any:
@@ -30,13 +33,12 @@ def test_a_report_that_cannot_be_read(tmp_path: Path, content: str | None) -> No
     assert read_report(path) is None
 
 
-def test_a_dry_run_has_a_file_of_its_own(tmp_path: Path) -> None:
-    names = [
-        report_path(tmp_path, queue_only=queue_only, dry_run=dry_run).name
-        for queue_only in (False, True)
-        for dry_run in (False, True)
+def test_each_kind_of_run_has_files_of_its_own(tmp_path: Path) -> None:
+    names = [report_path(tmp_path, run, dry_run=dry_run).name for run in RUNS for dry_run in (False, True)]
+    assert names == [
+        *("report.json", "report-dry-run.json", "report-queue.json", "report-queue-dry-run.json"),
+        *("report-images.json", "report-images-dry-run.json"),
     ]
-    assert names == ["report.json", "report-dry-run.json", "report-queue.json", "report-queue-dry-run.json"]
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
