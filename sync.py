@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
             record_outcomes(records, plan.settings, outcomes, stopwatch, exit_code)
             report = reporter.write(outcomes, stopwatch, exit_code, traffic, next_pass(plan.settings, shutdown))
             summary.log_pass_done(outcomes, name, stopwatch, plan.accounts)
-            reporter.announce(report)
+        reporter.announce(report)
     return exit_code
 
 
@@ -125,8 +125,8 @@ def record_outcomes(
     records: Records, settings: Settings, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int
 ) -> None:
     """Record how each image has ended. A full pass that came to its end has seen every image of the files."""
-    if not settings.dry_run:
-        is_complete = exit_code in {0, 1} and not (settings.queue_only or settings.image_arguments)
+    if not (settings.dry_run or settings.image_arguments):
+        is_complete = exit_code in {0, 1} and not settings.queue_only
         records.record_outcomes(outcomes, stopwatch, is_complete=is_complete)
 
 

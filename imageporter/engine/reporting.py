@@ -66,8 +66,10 @@ class Reporter:
         except QueueRunPostponedError:
             raise
         except UserError as error:
+            if self._settings.explain is not None:  # somebody only looks
+                raise
             content = self._content((), stopwatch, error.exit_code, NO_TRAFFIC)
-            content["problems"] = list(error.lines)
+            content["problems"] = [line.encode(errors="backslashreplace").decode() for line in error.lines]
             content["images"] = []
             # The running pass may have written its own report, which matters more. It wrote the lock when it began.
             # A report of another refusal is none of it.
@@ -81,8 +83,8 @@ class Reporter:
             raise
 
     def report_empty_queue(self) -> None:
-        """Replace the report of a queue run that could not start: this one could, and there was nothing to do."""
-        if "problems" in (read_report(self._path) or {}):
+        """Replace the report of a queue run that failed or could not start: this one could, and nothing is left to do."""
+        if (read_report(self._path) or {"exit_code": 0}).get("exit_code") != 0:
             self.announce(self.write((), Stopwatch(), 0))
 
     def _content(self, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int, traffic: Traffic) -> Report:

@@ -57,7 +57,7 @@ def create_app(settings: Settings, reloader: RouteReloader, queue: PushQueue) ->
     """Return the ASGI application."""
     authenticator = Authenticator(settings)
     endpoints = _Endpoints(settings, reloader, queue, authenticator)
-    pages = Pages(settings, queue, authenticator)
+    pages = Pages(settings, reloader, queue, authenticator)
     routes = [
         Route("/images/sync/hook", endpoints.handle(endpoints.hook), methods=["GET", "POST"]),
         Route("/hooks/{sender}", endpoints.handle(endpoints.webhook), methods=["POST"]),
@@ -103,8 +103,7 @@ class _Endpoints:
                 raise HTTPException(429, reason, {"Retry-After": "10"})  # noqa: TRY301
             if request.method == "HEAD":  # Starlette adds it to GET
                 raise HTTPException(405, "HEAD is not supported; use GET or POST", {"Allow": "GET, POST"})  # noqa: TRY301
-            if request.headers.get("sec-fetch-site") in OTHER_SITES and not _opens_page(request):
-                # A browser would send the account of whoever has looked at the status page.
+            if _is_from_other_site(request):
                 raise HTTPException(403, "a page of another site may not call")  # noqa: TRY301
             return await endpoint(request)
         except HTTPException as error:
@@ -188,9 +187,17 @@ class _Endpoints:
         return response(202 if result.queued else 200, content | ({"ignored": list(ignored)} if ignored else {}))
 
 
-def _opens_page(request: Request) -> bool:
-    """Return whether somebody has followed a link to the status page."""
-    return request.method == "GET" and request.url.path == "/"
+def _is_from_other_site(request: Request) -> bool:
+    """Return whether a page of another site makes a browser call, which sends the account of who has seen the status page.
+
+    Over plain HTTP, browsers only say so with `Origin`, and not for links. Those may lead to the status page; the only
+    other harm is that an image that a rule names is queued. The forms of the status page have a token, so their origin does
+    not matter, which a proxy may have changed.
+    """
+    if request.url.path == "/" and request.method == "GET":
+        return False
+    is_other = request.headers.get("sec-fetch-site") in OTHER_SITES
+    return is_other or ("origin" in request.headers and request.url.path != "/sync")
 
 
 async def _healthz(_: Request) -> JSONResponse:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from imageporter.config.settings import Settings
 from imageporter.hook.authentication import Authenticator
+from imageporter.hook.reload import RouteReloader
 from imageporter.hook.responses import image_rows, note_ignored, note_queued, read_body, response, unauthorised
 from imageporter.store.image_states import ImageStates
 from imageporter.store.push_queue import PushQueue, PutResult, QueueFullError
@@ -21,7 +22,7 @@ from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -32,8 +33,9 @@ FULL, MISSING = "full", "missing"
 class Pages:
     """The endpoints of the status page and the metrics. Nobody sees or does anything without the hook's account."""
 
-    def __init__(self, settings: Settings, queue: PushQueue, authenticator: Authenticator) -> None:
+    def __init__(self, settings: Settings, reloader: RouteReloader, queue: PushQueue, authenticator: Authenticator) -> None:
         self._settings = settings
+        self._reloader = reloader
         self._queue = queue
         self._authenticator = authenticator
         self._states = ImageStates(settings.data_dir)
@@ -64,12 +66,13 @@ class Pages:
             raise HTTPException(400, "the form names no image")
         try:
             result = await asyncio.to_thread(self._put, target)
-        except QueueFullError:
+        except QueueFullError as error:
+            note_ignored(request, str(error))
             return _back({FULL: "1"})
         note_queued(request, image_rows(result.queued), image_rows(result.already))
         count = len(result.queued) + len(result.already)
         if not count:
-            note_ignored(request, "there is no such image")
+            note_ignored(request, "no rule has this image, or only a full pass can sync it")
         return _back({"queued": str(count)} if count else {MISSING: "1"})
 
     async def metrics(self, request: Request) -> Response:
@@ -103,14 +106,17 @@ class Pages:
         return queue
 
     def _put(self, target: str) -> PutResult:
-        return self._queue.put(self._states.images(target), self._settings.hook_queue_limit)
+        """Queue the images of the page that a rule still has, with the options of the rule."""
+        routes = self._reloader.current()
+        found = (routes.image_of(source, own_target) for source, own_target in self._states.pairs(target))
+        return self._queue.put([image for image in found if image], self._settings.hook_queue_limit)
 
-    def _page(self, request: Request) -> str:
+    def _page(self, request: Request) -> bytes:
         from imageporter.monitoring import page  # noqa: PLC0415 (who never looks does not pay for jinja2)
 
         query = request.query_params
         search, outcome = query.get("q", "")[:200], query.get("outcome", "")
-        number = min(int(query["page"]), MOST_PAGES) if query.get("page", "").isdecimal() else 1
+        number = min(int(query["page"][:9]), MOST_PAGES) if query.get("page", "").isdecimal() else 1
         language = page.preferred_language(request.headers.get("accept-language", ""))
         skip = (max(number, 1) - 1) * page.IMAGES_PER_PAGE
         images = self._states.select(search, outcome, most=page.IMAGES_PER_PAGE, skip=skip)
@@ -127,7 +133,7 @@ class Pages:
             max(number, 1),
             language,
         )
-        return page.render(view)
+        return page.render(view).encode(errors="backslashreplace")
 
 
 def _notes(query: Any, translate: Any) -> list[str]:
@@ -139,7 +145,7 @@ def _notes(query: Any, translate: Any) -> list[str]:
     if FULL in query:
         notes.append(translate("The queue has no room for more images; wait for the next queue run."))
     if MISSING in query:
-        notes.append(translate("No such image."))
+        notes.append(translate("No rule has this image now, or only a full pass can sync it."))
     return notes
 
 

@@ -29,6 +29,10 @@ class Routes:
         found += [image for route in self._push_routes for image in route.images(pushed) if not self._is_taken(image)]
         return tuple({(image.source, image.target): image for image in found if image.source != image.target}.values())
 
+    def image_of(self, source: Reference, target: Reference) -> Image | None:
+        """Return the image of these two that a rule or row has now; None if none has, or if only a full pass can tell."""
+        return next((image for image in self.images(source) if image.target == target), None)
+
     def deferring_rule(self, pushed: Reference) -> Rule | None:
         """Return a rule that covers the push but renames tags, if there is one.
 

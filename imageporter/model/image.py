@@ -31,6 +31,11 @@ class Image:
         return f"{self.source} -> {self.target}"
 
     @property
+    def names_tags(self) -> bool:
+        """Whether it is one image, and not a rule of which only the repositories are known."""
+        return bool((self.source.tag or self.source.digest) and (self.target.tag or self.target.digest))
+
+    @property
     def origin(self) -> str:
         """What the target is made from, as text: the source, and each of the options that it has."""
         options = [str(self.platforms)] if self.platforms else []

@@ -54,11 +54,10 @@ def _is_pass(settings: Settings) -> bool:
 
 
 def _write_metrics(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:
-    is_problem = any(line.startswith("METRICS_FILE:") for line in report.get("problems", ()))
-    if settings.metrics_file and not is_problem:
+    if settings.metrics_file:
         from imageporter.monitoring import metrics_file  # noqa: PLC0415
 
-        metrics_file.write(settings)
+        metrics_file.write(settings, is_known="problems" in report)
 
 
 def _write_page(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:

@@ -22,7 +22,7 @@ CHINESE = {
     "Failing since": "持续失败，始于",
     "Last success": "上次成功",
     "Next pass": "下次同步",
-    "overdue, or it is running": "已过时，或正在运行",
+    "overdue, or it is running": "已逾期，或正在运行",
     "Queue": "队列",
     "the oldest since": "最早一条入队于",
     "Pulls left": "剩余拉取次数",
@@ -43,7 +43,7 @@ CHINESE = {
     "failed": "失败",
     "interrupted": "已中断",
     "The queue has no room for more images; wait for the next queue run.": "队列已满，请等待下一次队列同步。",
-    "No such image.": "没有这个镜像。",
+    "No rule has this image now, or only a full pass can sync it.": "目前没有规则包含这个镜像，或者只有完整同步才能处理。",
     "Queued: {}. The next queue run or the next full pass syncs them.": (
         "已加入队列：{} 个镜像，将在下一次队列同步或完整同步时处理。"
     ),

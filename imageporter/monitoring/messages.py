@@ -152,7 +152,7 @@ def _duration(since: str, until: str) -> str:
     """Return the time between two times of reports: `2 days and 3 hours`."""
     try:
         passed = datetime.fromisoformat(until) - datetime.fromisoformat(since)
-    except ValueError:  # somebody has edited the report
+    except (ValueError, TypeError):  # somebody has edited the report
         return "an unknown time"
     minutes = max(passed, timedelta()).total_seconds() // 60
     if minutes < 1:

@@ -15,7 +15,7 @@ from imageporter import __version__
 from imageporter.model.report import Report
 from imageporter.store.database import DATABASE_ERRORS
 from imageporter.store.image_states import ImageStates
-from imageporter.store.push_queue import open_queue
+from imageporter.store.push_queue import NoQueueError, open_queue
 from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
 
 OUTCOMES = {"copied": "copied", "skipped": "skipped", "failed": "failed", "interrupted": "interrupted"}
@@ -73,21 +73,22 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
 
 
 def _add_queue(data_dir: Path, registry: CollectorRegistry) -> None:
-    length = Gauge("imageporter_queue_length", "Images in the queue of pushes.", registry=registry)
-    age = Gauge("imageporter_queue_oldest_age_seconds", "Age of the oldest image in the queue.", registry=registry)
-    oldest = Gauge(
-        "imageporter_queue_oldest_timestamp_seconds",
-        "When the oldest image in the queue was pushed; 0 if none.",
-        registry=registry,
-    )
+    """Add the queue, unless it cannot be read now."""
     try:
         with open_queue(data_dir, required=False, read_only=True) as queue:
             status = queue.status()
-    except DATABASE_ERRORS:  # there is no queue without a hook
+    except NoQueueError:  # there is none without a hook
+        status = {"images": 0, "oldest": None}
+    except DATABASE_ERRORS:
         return
-    length.set(status["images"])
-    oldest.set(status["oldest"] or 0)
-    age.set(max(time.time() - status["oldest"], 0) if status["oldest"] else 0)
+    oldest = status["oldest"] or 0
+    values = {
+        "length": ("Images in the queue of pushes.", status["images"]),
+        "oldest_timestamp_seconds": ("When the oldest image in the queue was pushed; 0 if none.", oldest),
+        "oldest_age_seconds": ("Age of the oldest image in the queue.", max(time.time() - oldest, 0) if oldest else 0),
+    }
+    for name, (text, value) in values.items():
+        Gauge(f"imageporter_queue_{name}", text, registry=registry).set(value)
 
 
 def _add_images(states: ImageStates, registry: CollectorRegistry) -> None:

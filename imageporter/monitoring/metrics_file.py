@@ -6,11 +6,12 @@ from pathlib import Path
 from loguru import logger
 
 from imageporter.config.settings import Settings
+from imageporter.store.database import directory_lock
 from imageporter.system.atomic_files import replacing
 from imageporter.system.errors import Problems
 from imageporter.system.regular_files import TooLargeError, read_regular_file
 
-START = b"# HELP "
+START = b"# HELP imageporter_"
 LARGEST = 1 << 30  # bytes
 
 
@@ -38,22 +39,28 @@ def _reason_against(path: Path) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    """Return whether `path` is a file of metrics, or empty: neither a device nor a file that somebody has named by mistake."""
+    """Return whether `path` is a file of our metrics: neither a device nor a file that somebody has named by mistake."""
     try:
-        return not path.is_symlink() and path.is_file() and read_regular_file(path, LARGEST)[: len(START)] in {START, b""}
+        return not path.is_symlink() and path.is_file() and read_regular_file(path, LARGEST).startswith(START)
     except (OSError, TooLargeError):
         return False
 
 
-def write(settings: Settings) -> None:
-    """Replace METRICS_FILE, atomically: node_exporter may read it at any time. An error is logged."""
+def write(settings: Settings, *, is_known: bool) -> None:
+    """Replace METRICS_FILE, atomically: node_exporter may read it at any time.
+
+    An error is logged, unless `is_known`: then it is among the problems of the settings.
+    """
     from imageporter.monitoring import metrics  # noqa: PLC0415 (prometheus_client is slow to import; `check` needs none)
 
     path = settings.metrics_file
     try:
-        if path is not None:
+        if path is not None and (reason := _reason_against(path)):
+            logger.log("DEBUG" if is_known else "ERROR", "METRICS_FILE: {}", reason)
+        elif path is not None:
             content = metrics.render(settings.data_dir, per_image=settings.metrics_per_image)
-            with replacing(path) as file:
+            with directory_lock(path.parent), replacing(path) as file:
                 file.write(content.decode())
     except OSError as error:
-        logger.error("METRICS_FILE: {} cannot be written: {}", path, error.strerror)
+        message = "METRICS_FILE: {} cannot be written: {}"
+        logger.log("DEBUG" if is_known else "ERROR", message, path, error.strerror or "another process holds its directory")

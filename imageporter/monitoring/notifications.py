@@ -8,15 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
-from dataclasses import asdict
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
 from imageporter.config.settings import Secret, process_environ, tool_environ
-from imageporter.model.report import Report, failing_since, is_failure
+from imageporter.model.report import LOCKED, Report, failing_since, is_failure
 from imageporter.monitoring.messages import Message, compose
 from imageporter.registry.ca_bundle import ca_certificates
 from imageporter.system.errors import Problems
@@ -26,8 +27,18 @@ from imageporter.system.signals import Shutdown
 
 SENDER = Path(__file__).with_name("apprise_sender.py")
 SECONDS = 60
+REPEATED = timedelta(hours=1)
 TEST = Message("ImagePorter: a test", "This is what `sync.py --notify-test` sends. Notifications arrive here.")
 ADVICE = "write one like mailto://..., slack://... or ntfy://... (https://github.com/caronc/apprise/wiki)"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the message to one URL: `delivered` is None if that is not known."""
+
+    service: str | None = None
+    delivered: bool | None = None
+    status: str | None = None
 
 
 def check(urls: Secret, problems: Problems, shutdown: Shutdown) -> None:
@@ -37,7 +48,7 @@ def check(urls: Secret, problems: Problems, shutdown: Shutdown) -> None:
         problems.add("NOTIFY_URLS", f"apprise does not work: {found}; install the Python packages in requirements.txt")
         return
     for number, one in enumerate(found, start=1):
-        if one["service"] is None:
+        if one.service is None:
             which = f"URL {number} of {len(found)}" if len(found) > 1 else "it"
             problems.add("NOTIFY_URLS", f"apprise does not understand {which}; {ADVICE}")
 
@@ -57,19 +68,30 @@ def occasions(report: Report, previous: Report | None) -> frozenset[str]:
     """Return what happened in a run, in the words of NOTIFY_ON. `previous` is the report before.
 
     An interrupted run is no occasion, and neither is the first one that finds another one running. Queue runs come every few
-    minutes, so only the first of those that fail in a row is one.
+    minutes, so only the first of those that fail in a row is one. A container that cannot start may be restarted every
+    minute, so the same problems are one once an hour.
     """
     was_failing = failing_since(previous) is not None
     found = {"always"}
     if report["exit_code"] == 0:
         found |= {"recovery"} if was_failing else set()
-    elif not is_failure(report["exit_code"], previous):
+    elif not is_failure(report["exit_code"], previous) or _is_repeated(report, previous):
         return frozenset()
     elif report["run"] == "pass" or not was_failing:
         found.add("failure")
     else:
         found.clear()
     return frozenset(found | ({"change"} if report["copied"] else set()))
+
+
+def _is_repeated(report: Report, previous: Report | None) -> bool:
+    """Return whether the run before could not start because of the same problems, less than an hour ago."""
+    if previous is None or not report.get("problems") or report["exit_code"] == LOCKED:
+        return False
+    with suppress(ValueError, KeyError, TypeError):
+        passed = datetime.fromisoformat(report["finished"]) - datetime.fromisoformat(previous["finished"])
+        return report.get("problems") == previous.get("problems") and timedelta() <= passed < REPEATED
+    return False
 
 
 def _deliver(urls: Secret, message: Message, shutdown: Shutdown) -> bool:
@@ -79,18 +101,19 @@ def _deliver(urls: Secret, message: Message, shutdown: Shutdown) -> bool:
         logger.warning("the notification was not sent: {}", found)
         return False
     for number, one in enumerate(found, start=1):
-        if one["delivered"]:
-            logger.info("notified by {}", one["service"])
+        if one.delivered:
+            logger.info("notified by {}", one.service)
         else:
-            service = one["service"] or "a URL that apprise does not understand"
-            status = f": HTTP status {one['status']}" if one["status"] else ""
+            service = one.service or "a URL that apprise does not understand"
+            late = f": no end after {SECONDS} seconds" if one.service and one.delivered is None else ""
+            status = f": HTTP status {one.status}" if one.status else late
             logger.warning("notification {} of {} ({}) could not be delivered{}", number, len(found), service, status)
-    return all(one["delivered"] for one in found)
+    return all(one.delivered for one in found)
 
 
-def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[dict[str, Any]] | str:
+def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[Delivery] | str:
     """Return what apprise says about each of `urls`, after it has sent `message`, if there is one; or why it could not run."""
-    content = {"urls": urls.value.split()} | (asdict(message) if message else {})
+    content = {"urls": [url.rstrip(",") for url in urls.value.split()]} | (asdict(message) if message else {})
     with ExitStack() as stack:
 
         def share(data: bytes) -> int:
@@ -105,10 +128,35 @@ def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[
             environ |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), path_of(descriptors[-1]))
         # Its own folder is none that it imports from, but the libraries may be where only PYTHONPATH says.
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        environ["NO_PROXY"] = no_proxy(environ.get("NO_PROXY") or environ.get("no_proxy") or "")
         command = (sys.executable, "-P", str(SENDER), path_of(task))
+        output = ""
         try:
             with bounded_process(command, SECONDS, shutdown, environ, descriptors) as process:
                 output, _ = process.communicate()
-            return list(json.loads(output)) if process.returncode == 0 else f"it exited with {process.returncode}"
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            return getattr(error, "strerror", None) or f"no clear result within {SECONDS} seconds"
+            if process.returncode:
+                return f"it exited with {process.returncode}"
+        except subprocess.TimeoutExpired:
+            pass  # what was delivered is known
+        except OSError as error:
+            return error.strerror or "it could not be run"
+    return deliveries(output, len(content["urls"]))
+
+
+def deliveries(output: str, count: int) -> list[Delivery]:
+    """Return what the lines in `output` say about each of `count` URLs."""
+    lines: dict[int, dict[str, Any]] = {number: {} for number in range(count)}
+    for line in output.splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # the last line may be cut
+            found = json.loads(line)
+            lines[found.pop("number")] |= found
+    return [Delivery(**line) for line in lines.values()]
+
+
+def no_proxy(given: str) -> str:
+    """Return NO_PROXY as the library under apprise must get it, to mean what it means to crane.
+
+    Go never uses a proxy for this machine, and takes `*.example.com` for `.example.com`.
+    """
+    names = [name.strip().removeprefix("*") if name.strip() != "*" else "*" for name in given.split(",")]
+    return ",".join([*filter(None, names), "localhost", "127.0.0.0/8", "::1"])

@@ -96,13 +96,13 @@ def preferred_language(accepted: str) -> str:
     """Return `zh` or `en`, whichever the header Accept-Language prefers (RFC 9110, 12.5.4)."""
     best, weight = "en", 0.0
     for entry in accepted.lower().split(",")[:20]:
-        name, _, quality = entry.partition(";q=")
-        language = name.strip()[:2]
+        name, _, quality = entry.replace(" ", "").partition(";q=")
+        language = name.partition("-")[0]
         try:
             value = float(quality or 1)
         except ValueError:
             continue
-        if language in {"en", "zh"} and value > weight:
+        if language in {"en", "zh"} and weight < value <= 1:
             best, weight = language, value
     return best
 

@@ -23,9 +23,10 @@ STATUS = "{status}"
 ATTEMPTS = 2
 SECONDS = 10  # of each attempt
 SECONDS_OF_SHUTDOWN = 2  # docker kills a container ten seconds after it asked it to stop
-ABORTED = 1  # what tells curl to stop
+POLL_SECONDS = 0.1
 
 _REASONS = {
+    pycurl.E_OPERATION_TIMEDOUT: f"no response within {SECONDS} seconds",
     pycurl.E_COULDNT_RESOLVE_HOST: "no such host",
     pycurl.E_COULDNT_RESOLVE_PROXY: "no such proxy",
     pycurl.E_COULDNT_CONNECT: "connection refused, or no way there",
@@ -44,6 +45,8 @@ def check(url: Secret, problems: Problems) -> None:
         is_url = False
     if not is_url or any(letter.isspace() for letter in url.value.strip()):
         problems.add("PING_URL", "is not the URL of a check; write one like https://hc-ping.com/...")
+    elif not url.value.isascii():
+        problems.add("PING_URL", "has letters that are not ASCII; write a host as xn--..., and other letters as %C3%B6")
     elif set("{}") & set(url.value.replace(STATUS, "")):
         problems.add("PING_URL", "has braces that are not {status}; write {status}, or leave them out")
 
@@ -51,7 +54,7 @@ def check(url: Secret, problems: Problems) -> None:
 def ping_start(url: Secret, shutdown: Shutdown) -> None:
     """Tell healthchecks.io that a pass begins, in a thread: the pass does not wait for it."""
     if STATUS not in url.value and _is_valid(url):
-        thread = threading.Thread(target=_ping, args=(_below(url.value, "start"), b"", shutdown), name="ping")
+        thread = threading.Thread(target=_ping, args=(_below(url.value, "start"), b"", shutdown), daemon=True)
         _started[:] = [thread]
         thread.start()
 
@@ -85,7 +88,7 @@ def _ping(url: str, body: bytes | None, shutdown: Shutdown) -> None:
     """Send one request: POST if there is a `body`, else GET. It is tried twice, and a failure is logged without the URL."""
     reason = ""
     for _ in range(ATTEMPTS):
-        reason = _send(url, body, shutdown)
+        reason = send(url, body, shutdown)
         if not reason:
             logger.debug("pinged {}", urlsplit(url).hostname)
             return
@@ -94,25 +97,32 @@ def _ping(url: str, body: bytes | None, shutdown: Shutdown) -> None:
     logger.warning("PING_URL: {} could not be pinged: {}", urlsplit(url).hostname, reason)
 
 
-def _send(url: str, body: bytes | None, shutdown: Shutdown) -> str:
-    """Return why the request failed; the empty string if it did not."""
+def send(url: str, body: bytes | None, shutdown: Shutdown) -> str:
+    """Return why the request failed; the empty string if it did not.
+
+    It is sent in a thread that may be left behind, because nothing else ends the wait for a dead name server.
+    """
     began = time.monotonic()
+    reasons: list[str] = []
+    thread = threading.Thread(target=lambda: reasons.append(perform(url, body)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
+        if time.monotonic() - began > (SECONDS_OF_SHUTDOWN if shutdown.exit_code else SECONDS):
+            return f"no response within {time.monotonic() - began:.0f} seconds"
+    return reasons[0] if reasons else "it could not be sent"
 
-    def limit(*_: object) -> int:
-        limit = SECONDS_OF_SHUTDOWN if shutdown.exit_code else SECONDS
-        return ABORTED if time.monotonic() - began > limit else 0
 
+def perform(url: str, body: bytes | None) -> str:
+    """Send the request; return why it failed, or the empty string."""
     handle = pycurl.Curl()
     try:
         _prepare(handle, url, body)
-        handle.setopt(pycurl.XFERINFOFUNCTION, limit)
         handle.perform()
         status = handle.getinfo(pycurl.RESPONSE_CODE)
         return "" if 200 <= status < 300 else f"status code {status}"
     except pycurl.error as error:
         # curl's own text may quote the URL, which is a secret.
-        if error.args[0] in {pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK}:
-            return f"no response within {time.monotonic() - began:.0f} seconds"
         return _REASONS.get(error.args[0], f"curl error {error.args[0]}")
     finally:
         handle.close()
@@ -129,7 +139,6 @@ def _prepare(handle: "pycurl.Curl", url: str, body: bytes | None) -> None:
     handle.setopt(pycurl.PROXY, proxy_for(parts.scheme, parts.netloc.rpartition("@")[2], environ).encode())
     handle.setopt(pycurl.USERAGENT, "imageporter")
     handle.setopt(pycurl.TIMEOUT, SECONDS)
-    handle.setopt(pycurl.NOPROGRESS, 0)
     handle.setopt(pycurl.WRITEFUNCTION, len)  # what it responds does not matter
     if certificates := ca_certificates(environ):
         handle.setopt(pycurl.CAINFO_BLOB, certificates)

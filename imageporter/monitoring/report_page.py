@@ -5,6 +5,7 @@ from loguru import logger
 from imageporter.config.settings import Settings
 from imageporter.model.report import Report
 from imageporter.monitoring.page import View, render
+from imageporter.store.database import directory_lock
 from imageporter.store.image_states import ImageStates
 from imageporter.system.atomic_files import replacing
 
@@ -18,7 +19,7 @@ def write(settings: Settings, report: Report) -> None:
     path = settings.data_dir / FILE
     states = ImageStates(settings.data_dir)
     try:
-        with replacing(path) as file:
+        with directory_lock(path.parent), replacing(path) as file:
             file.write(render(View(report, states.select(), states.count(), standalone=True)))
     except OSError as error:
         logger.error("{} cannot be written: {}", path, error.strerror)

@@ -2,17 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imageporter.model.image import Image, split_origin
-from imageporter.model.reference import parse
+from imageporter.model.reference import Reference, parse
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS
 from imageporter.store.records import FILE
 
-LOCATION = "the status page"
 MATCHES = "listed AND (?1 = '' OR instr(lower(target), ?1) OR instr(lower(origin), ?1)) AND (?2 = '' OR outcome = ?2)"
 COUNT = f"SELECT outcome, count(*) FROM images WHERE {MATCHES} GROUP BY outcome"  # noqa: S608 (both parts are ours)
 SELECT = f"""
@@ -28,13 +26,18 @@ class ImageState:
 
     target: str
     origin: str
-    digest: str | None
-    verified: float | None
-    copied: float | None
-    failing: float | None
-    outcome: str | None
-    error: str | None
-    seconds: float | None
+    digest: str | None = None
+    verified: float | None = None
+    copied: float | None = None
+    failing: float | None = None
+    outcome: str | None = None
+    error: str | None = None
+    seconds: float | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is one image, and neither a rule that was refused nor a second image for a target."""
+        return " " not in self.target and all(set(":@") & set(name.rpartition("/")[2]) for name in (self.target, self.source))
 
     @property
     def source(self) -> str:
@@ -59,26 +62,14 @@ class ImageStates:
         """
         return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
 
-    def images(self, target: str = "") -> list[Image]:
-        """Return the images as they can be queued; only that of `target` if it is given."""
-        found = []
-        for origin, name in self._select(SELECT_ORIGINS, target):
-            with suppress(ValueError):  # a rule that was refused as a whole is no image
-                found.append(_image(origin, name))
-        return found
+    def pairs(self, target: str = "") -> list[tuple[Reference, Reference]]:
+        """Return source and target of each image; only that of `target` if it is given."""
+        found = [ImageState(name, origin) for origin, name in self._select(SELECT_ORIGINS, target)]
+        return [(parse(one.source), parse(one.target)) for one in found if one.is_image]
 
     def _select(self, query: str, *values: object) -> list[Any]:
         with _opened(self._path) as connection:
             return [] if connection is None else connection.execute(query, values).fetchall()
-
-
-def _image(origin: str, target: str) -> Image:
-    """Return an image of the records. Raises ValueError if it is none."""
-    source, platforms, referrers, key = split_origin(origin)
-    image = Image(LOCATION, parse(source), parse(target), platforms, referrers, key)
-    if not (image.source.tag or image.source.digest) or not (image.target.tag or image.target.digest):
-        raise ValueError(f"{image} names no tag")
-    return image
 
 
 @contextmanager

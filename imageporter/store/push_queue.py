@@ -59,6 +59,10 @@ DATABASE = Database(FILE, (TABLE,), synchronous="FULL", level="ERROR")
 _UNFINISHED = frozenset({Status.INTERRUPTED, Status.WOULD_COPY})
 
 
+class NoQueueError(sqlite3.ProgrammingError):
+    """No webhook was ever received, or the queue is closed."""
+
+
 class QueueFullError(Exception):
     """The queue has no room for the images, and none of them was queued."""
 
@@ -186,7 +190,7 @@ class PushQueue:
             raise sqlite3.OperationalError("the queue is busy")
         try:
             if self._connection is None:
-                raise sqlite3.ProgrammingError("the queue is closed")
+                raise NoQueueError("there is no queue")
             for _ in range(MAX_REOPENS):
                 if self._current_inode() != self._inode:
                     self._reopen()

@@ -67,8 +67,11 @@ SELECT = "SELECT verified FROM images WHERE target = ? AND origin = ? AND digest
 UPSERT_OUTCOME = """
 INSERT INTO images (target, origin, outcome, error, seconds, failing, seen, listed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
 ON CONFLICT DO UPDATE SET outcome = ?3, error = ?4, seconds = ?5, seen = ?7, listed = 1,
-  digest = CASE WHEN origin = ?2 THEN digest END, origin = ?2,
-  failing = CASE WHEN ?6 IS NOT NULL THEN coalesce(failing, ?6) END
+  digest = CASE WHEN origin = ?2 THEN digest END,
+  verified = CASE WHEN origin = ?2 THEN verified END,
+  copied = CASE WHEN origin = ?2 THEN copied END,
+  failing = CASE WHEN ?6 IS NOT NULL THEN coalesce(CASE WHEN origin = ?2 THEN failing END, ?6) END,
+  origin = ?2
 """
 UNLIST = "UPDATE images SET listed = 0, failing = NULL WHERE listed AND seen < ?"
 DROP_IMAGES = "DELETE FROM images WHERE NOT listed AND seen < ?"
@@ -135,19 +138,25 @@ class Records:
         """Record how each image of a run, whose beginning `stopwatch` knows, has ended.
 
         If the run `is_complete`, a full pass to its end, the other images belong to no rule any more. They are unlisted, and
-        dropped 30 days after they were seen last.
+        dropped 30 days after they were seen last. That is unknown if a rule could not be expanded.
         """
         self.flush()
         began = stopwatch.started.timestamp()
         now = max(time.time(), began)
+        by_target: dict[str, Outcome] = {}
+        for one in outcomes:
+            target = str(one.image.target)
+            # The target belongs to the first image. One that was refused for that reason has a row of its own.
+            by_target[f"{target} from {one.image.origin}" if target in by_target else target] = one
         rows = [
             (
-                *(str(one.image.target), one.image.origin, str(one.status), one.error, one.seconds),
+                *(target, one.image.origin, str(one.status), one.error, one.seconds),
                 *(now if one.status is Status.FAILED else None, now),
             )
-            for one in outcomes
+            for target, one in by_target.items()
             if one.status is not Status.INTERRUPTED
         ]
+        is_complete = is_complete and all(one.image.names_tags for one in by_target.values())
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")

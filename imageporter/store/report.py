@@ -10,9 +10,13 @@ from loguru import logger
 from imageporter.model.report import Report, RunKind
 from imageporter.store.database import directory_lock
 from imageporter.system.atomic_files import replacing
+from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 IMAGES = ',\n "images": ['
-LARGEST_HEAD = 1 << 20  # characters
+LARGEST = 1 << 30  # bytes
+COUNTS = ("copied", "skipped", "failed", "would_copy", "interrupted", "lookups", "backoffs")
+NUMBERS = frozenset({"exit_code", "seconds", *COUNTS})
+TIMES = frozenset({"started", "finished", "failing_since", "last_success", "next_pass"})
 REPORT = "report.json"
 QUEUE_REPORT = "report-queue.json"
 FILES: Mapping[RunKind, str] = {"pass": REPORT, "queue": QUEUE_REPORT, "images": "report-images.json"}
@@ -42,12 +46,26 @@ def write_report(path: Path, content: Report | dict[str, Any], *, unless_newer_t
 def read_report(path: Path) -> Report | None:
     """Return the content of the report `path` without its images, or None if there is no readable report.
 
-    The images are the last key. They may be megabytes, and are not parsed.
+    The images are the last key. They may be megabytes, and are not parsed. Keys of another type than ours are left out:
+    somebody may have edited the file.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            head, images, _ = file.read(LARGEST_HEAD).partition(IMAGES)
-            content = json.loads(head + "\n}" if images else head + file.read())
-        return cast("Report", {key: value for key, value in content.items() if key != "images"})
-    except (OSError, ValueError, AttributeError):
+        text = read_regular_file(path, LARGEST).decode()
+        head, images, _ = text.partition(IMAGES)
+        content = json.loads(head + "\n}" if images else head)
+        return cast("Report", {key: value for key, value in content.items() if _is_valid(key, value)})
+    except (OSError, TooLargeError, ValueError, AttributeError, RecursionError):
         return None
+
+
+def _is_valid(key: str, value: object) -> bool:
+    """Return whether `key` of a report may have this value. Keys that we do not know are kept."""
+    if key in NUMBERS:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if key in TIMES:
+        return value is None or isinstance(value, str)
+    if key == "problems":
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+    if key == "pulls_left":
+        return isinstance(value, dict) and all(isinstance(number, int) for number in value.values())
+    return key != "images"

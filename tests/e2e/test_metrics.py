@@ -120,6 +120,15 @@ def test_a_file_that_cannot_be_written(user: User) -> None:
         assert (run.code, run.lines[-1]) == (2, f"ERROR METRICS_FILE: {reason}")
 
 
+@pytest.mark.parametrize("content", ["my precious text", "# HELP smart_temp x\n", ""])
+def test_a_file_of_somebody_else_stays(user: User, content: str) -> None:
+    """Also if there are so many mistakes that this one is not among those that are shown."""
+    user.write("precious.txt", content)
+    user.write("images.json", [{"source": "UPPER", "target": "b.io/bb"}] * 300)
+    assert user.run("sync.py", METRICS_FILE="precious.txt").code == 2
+    assert (user.folder / "precious.txt").read_text() == content
+
+
 def test_the_alerts(tmp_path: Path) -> None:
     """`promtool test rules` evaluates each alert on series that should raise it, and on some that should not."""
     for command in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):

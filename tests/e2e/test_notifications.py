@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,3 +284,60 @@ def test_only_the_second_pass_in_a_row_that_finds_another_one_notifies(user: Use
     assert user.sync(NOTIFY_URLS=url_of(receiver)).code == 0
     (message,) = receiver.take()
     assert message.json["title"] == f"{NAME}: works again: there are no images"
+
+
+def test_a_queue_that_becomes_empty_is_a_recovery(user: User, source: Registry, target: Registry, receiver: Receiver) -> None:
+    """A full pass has copied what the queue run could not."""
+    user.write("images.json", {f"{source}/app:1": f"{target}/app:1"})
+    with Hook.of(user) as hook:
+        assert hook.hook(f"{source}/app:1")[0] == 202
+    env = {"NOTIFY_URLS": url_of(receiver)}
+    assert user.sync("--queue", **env).code == 1
+    source.push("app:1")
+    assert user.sync().code == 0
+    receiver.take()
+    assert user.sync("--queue", **env).code == 0
+    (message,) = receiver.take()
+    assert message.json["title"] == f"{NAME}: works again: queue run: there are no images"
+    assert user.sync("--queue", **env).code == 0
+    assert receiver.take() == []
+
+
+def test_who_only_looks_tells_nobody(user: User, receiver: Receiver) -> None:
+    env = {"NOTIFY_URLS": url_of(receiver), "PING_URL": f"http://{receiver.address}/check"}
+    assert user.run("sync.py", "--explain", "--images", "nope.json", **env).code == 2
+    user.write("images.json", [])
+    with open(user.folder / "data" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert user.run("sync.py", "--explain", **env).code == 75
+    assert receiver.take() == []
+    assert not (user.folder / "data" / "report.json").exists()
+
+
+def test_the_same_problems_notify_once_an_hour(user: User, receiver: Receiver) -> None:
+    """A container that cannot start may be restarted every minute."""
+    env = {"NOTIFY_URLS": url_of(receiver)}
+    counts = []
+    for images in ("[", "[", "{"):
+        user.write("images.json", images)
+        assert user.run("sync.py", **env).code == 2
+        counts.append(len(receiver.take()))
+    assert counts == [1, 0, 1]
+    report = json.loads((user.folder / "data" / "report.json").read_text())
+    user.write("data/report.json", report | {"finished": "2026-11-01T00:00:00+00:00"})
+    assert user.run("sync.py", **env).code == 2
+    assert len(receiver.take()) == 1
+
+
+def test_one_url_that_hangs_does_not_keep_the_others_waiting(
+    user: User, source: Registry, target: Registry, receiver: Receiver
+) -> None:
+    failing(user, source, target)
+    with Receiver.serve() as silent:
+        silent.stalled = threading.Event()
+        hanging = f"json://{silent.address}/x?rto=3"
+        run = user.sync(NOTIFY_URLS=f"{hanging}, {url_of(receiver)}", HTTP_PROXY="http://127.0.0.1:1")
+        silent.stalled.set()
+    assert len(receiver.take()) == 1, "and no proxy is used for this machine, as crane uses none"
+    assert warnings(run) == ["notification 1 of 2 (JSON) could not be delivered"]
+    assert [row["message"] for row in run.rows][-1] == "notified by JSON"

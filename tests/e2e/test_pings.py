@@ -116,6 +116,10 @@ def test_an_interrupted_pass(user: User, source: Registry, target: Registry, rec
         ("ftp://x/y", "is not the URL of a check; write one like https://hc-ping.com/..."),
         ("http://[::1/y", "is not the URL of a check; write one like https://hc-ping.com/..."),
         ("https://x/y z", "is not the URL of a check; write one like https://hc-ping.com/..."),
+        (
+            "https://h\u00f6st.example/x",
+            "has letters that are not ASCII; write a host as xn--..., and other letters as %C3%B6",
+        ),
         ("https://x/push?status={state}", "has braces that are not {status}; write {status}, or leave them out"),
     ],
 )

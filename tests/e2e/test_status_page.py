@@ -83,7 +83,17 @@ def test_what_it_shows(synced: User, source: Registry, target: Registry) -> None
         assert "Last pass" not in chinese
 
 
-@pytest.mark.parametrize("report", [None, {"exit_code": 0, "copied": 1}, {"next_pass": "2026-11-01T00:00:00+08:00"}, "junk"])
+@pytest.mark.parametrize(
+    "report",
+    [
+        None,
+        {"exit_code": 0, "copied": 1},
+        {"next_pass": "2026-11-01T00:00:00+08:00"},
+        {"exit_code": "x", "copied": None, "pulls_left": {"a": "b"}, "interrupted": "x", "problems": 5, "finished": 7},
+        "junk",
+        "[" * 200_000,
+    ],
+)
 def test_before_the_first_pass_and_with_an_odd_report(user: User, report: object) -> None:
     user.write("images.json", [])
     (user.folder / "data").mkdir()
@@ -92,7 +102,10 @@ def test_before_the_first_pass_and_with_an_odd_report(user: User, report: object
     with Hook.of(user) as hook:
         status, page = hook.text("/")
         assert (status, rows(page)) == (200, ["No image."])
-        assert ("none yet" in page) == (not isinstance(report, dict))
+        if isinstance(report, dict) and "finished" not in report:
+            assert "none yet" not in page
+        assert hook.text(f"/?page={'9' * 5000}")[0] == 200
+        assert hook.text("/status")[0] == 200
         assert ("overdue" in page) == (isinstance(report, dict) and "next_pass" in report)
         assert hook.text("/metrics")[0] == 200
 
@@ -135,7 +148,7 @@ def test_the_buttons(synced: User, source: Registry, target: Registry) -> None:
         assert f"hook: 303 to 127.0.0.1: queued {pairs[2][0]} -> {pairs[2][1]}" in hook.running.output
         assert re.search(r" queued 20\d\d-[-:0-9 ]*$", rows(hook.text("/")[1])[0]), "in place of its button"
         assert post(hook, token=token, target="nowhere.example/x:1") == (303, "./?missing=1")
-        assert "hook: 303 to 127.0.0.1: there is no such image" in hook.running.output
+        assert "hook: 303 to 127.0.0.1: no rule has this image, or only a full pass can sync it" in hook.running.output
         assert hook.request("/sync")[2]["location"] == "./", "a reload leads back"
         assert post(hook, token=token, all="1") == (303, "./?queued=3")
         assert queued(synced) == pairs
@@ -146,6 +159,47 @@ def test_the_buttons(synced: User, source: Registry, target: Registry) -> None:
     assert (run.code, run.outcomes[pairs[2][1]]) == (0, "copied")
     assert queued(synced) == []
     assert target.digest("zoo:1") == source.digest("zoo:1")
+
+
+def test_the_buttons_follow_the_rules(user: User, source: Registry, target: Registry) -> None:
+    """The page shows what the last pass has seen, but a rule may be gone since, or have other options."""
+    source.push("app:1")
+    source.push("old:1")
+    user.images((f"{source}/app:1", f"{target}/app:1"), (f"{source}/old:1", f"{target}/old:1"))
+    assert user.sync().code == 0
+    user.write("images.json", [{"source": f"{source}/app:1", "target": f"{target}/app:1", "referrers": True}])
+    with Hook.of(user) as hook:
+        token = token_of(hook.text("/")[1])
+        assert post(hook, token=token, target=f"{target}/old:1") == (303, "./?missing=1")
+        assert post(hook, token=token, all="1") == (303, "./?queued=1")
+    assert queued(user) == [(f"{source}/app:1 +referrers", f"{target}/app:1")]
+
+
+def test_a_second_image_for_a_target_cannot_be_queued(user: User, source: Registry, target: Registry) -> None:
+    first = source.push("first:1")
+    source.push("second:1", "other")
+    user.write("images.json", {f"{source}/first:1": f"{target}/app:1", f"{source}/second:/^1$/": f"{target}/app"})
+    assert user.sync().code == 1
+    with Hook.of(user) as hook:
+        page = hook.text("/")[1]
+        assert [row.endswith("Sync now") for row in rows(page)] == [False, True]
+        assert post(hook, token=token_of(page), all="1") == (303, "./?queued=1")
+        assert post(hook, token=token_of(page), target=f"{target}/app:1 from {source}/second:1") == (303, "./?missing=1")
+    assert user.sync("--queue").code == 0
+    assert target.digest("app:1") == first
+
+
+def test_calls_of_other_sites(synced: User, source: Registry) -> None:
+    """Over plain HTTP, a browser only says `Origin`. A proxy may have changed the host, so a form of ours needs its token."""
+    elsewhere = {"Origin": "http://evil.example"}
+    name = f"{source}/app:1"
+    with Hook.of(synced) as hook:
+        assert hook.hook(name, headers=elsewhere)[0] == 403
+        assert hook.call("/hooks/distribution", "POST", b"{}", elsewhere)[0] == 403
+        assert hook.hook(name, headers={"Sec-Fetch-Site": "cross-site"})[0] == 403
+        assert hook.text("/", headers={"Sec-Fetch-Site": "cross-site"})[0] == 200, "somebody follows a link"
+        assert post(hook, elsewhere, token=token_of(hook.text("/")[1]), all="1")[0] == 303
+        assert hook.hook(name)[0] == 200
 
 
 def test_a_full_queue(synced: User) -> None:

@@ -221,7 +221,7 @@ def test_readers_of_what_is_not_there(tmp_path: Path) -> None:
     assert ImageStates(tmp_path).select() == []
     (tmp_path / records.FILE).write_text("not a database")
     assert ImageStates(tmp_path).count() == {}
-    assert ImageStates(tmp_path).images() == []
+    assert ImageStates(tmp_path).pairs() == []
 
 
 def test_ten_thousand_outcomes_take_a_moment(tmp_path: Path) -> None:
@@ -233,3 +233,43 @@ def test_ten_thousand_outcomes_take_a_moment(tmp_path: Path) -> None:
             opened.record_outcomes(outcomes, Stopwatch(), is_complete=True)
             assert time.monotonic() - began < 2
     assert ImageStates(tmp_path).count() == {"skipped": 10_000}
+
+
+def test_a_target_belongs_to_its_first_image(tmp_path: Path) -> None:
+    """The second one was refused, and is no image that could be queued."""
+    other = Image("", Reference("source.example.com", "other", "1"), image_of("aa").target)
+    with records.open_records(tmp_path) as opened:
+        opened.record_verified(image_of("aa"), DIGEST, copied=True)
+        outcomes = [Outcome(image_of("aa"), Status.COPIED), Outcome(other, Status.FAILED, error="is the target of aa already")]
+        opened.record_outcomes(outcomes, Stopwatch(), is_complete=True)
+        assert opened.is_fresh(image_of("aa"), DIGEST, 60)
+    states = ImageStates(tmp_path)
+    assert [(one.target, one.outcome, one.is_image) for one in states.select()] == [
+        ("target.example.com/aa:1 from source.example.com/other:1", "failed", False),
+        ("target.example.com/aa:1", "copied", True),
+    ]
+    assert states.pairs() == [(image_of("aa").source, image_of("aa").target)]
+
+
+def test_another_source_has_no_past(tmp_path: Path) -> None:
+    other = Image("", Reference("source.example.com", "new", "1"), image_of("aa").target)
+    with records.open_records(tmp_path) as opened:
+        run_of(opened, 1, aa=Status.COPIED)
+        opened.record_outcomes([Outcome(other, Status.FAILED, error="e")], Stopwatch(), is_complete=True)
+    (state,) = ImageStates(tmp_path).select()
+    assert (state.source, state.verified, state.copied) == ("source.example.com/new:1", None, None)
+    assert state.failing
+    assert time.time() - state.failing < 60
+
+
+def test_a_rule_that_cannot_be_listed_unlists_nothing(tmp_path: Path) -> None:
+    rule = Image("", Reference("source.example.com", "aa"), Reference("target.example.com", "aa"))
+    with records.open_records(tmp_path) as opened:
+        run_of(opened, 1, aa=Status.COPIED, bb=Status.FAILED)
+        opened.record_outcomes([Outcome(rule, Status.FAILED, error="e")], Stopwatch(), is_complete=True)
+    assert states(tmp_path) == {
+        "aa": ("failed", False, False, True),
+        "bb:1": ("failed", False, False, True),
+        "aa:1": ("copied", True, True, False),
+    }
+    assert ImageStates(tmp_path).pairs() == [(image_of(name).source, image_of(name).target) for name in ("aa", "bb")]
