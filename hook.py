@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         warn_of_misspelt_variables(given)
         configuration = load_configuration(given, problems, FOR_HOOK)
         settings = configuration.settings
-        locks.prepare(settings.data_dir, problems)
+        locks.prepare(settings.data_dir, settings.data_dir, problems)
         authentication.require_credentials(settings, problems)
         problems.raise_if_any()
 

@@ -21,12 +21,13 @@ if __name__ == "__main__":
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
 from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
-from imageporter.engine import expansion, summary
+from imageporter.config.sharding import rules_of, with_shard
+from imageporter.engine import expansion, merging, summary
 from imageporter.engine.referrers import Referrers
 from imageporter.engine.reporting import Reporter
 from imageporter.engine.sync import Registries, SyncPass
@@ -46,7 +47,7 @@ from imageporter.schedule.supercronic import Supercronic
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
 from imageporter.system import logs
-from imageporter.system.errors import Problems, error_handler
+from imageporter.system.errors import Problems, UserError, error_handler
 from imageporter.system.programs import check_crane, find_program
 from imageporter.system.stopwatch import Stopwatch
 
@@ -74,19 +75,23 @@ def main(argv: Sequence[str]) -> int:
     with Shutdown() as shutdown:
         if command_line.is_notify_test(argv):
             return notify_test(argv, shutdown)
+        if folders := command_line.merge_reports(argv):
+            return merge_reports(argv, folders, shutdown)
         plan = read(argv, shutdown)
-        data_dir, queue_only = plan.settings.data_dir, plan.settings.queue_only
+        data_dir, queue_only, state_dir = plan.settings.data_dir, plan.settings.queue_only, plan.settings.state_dir
         reporter = Reporter(plan.settings, shutdown)
         with reporter.refusal_reported():
-            is_done = queue_only and push_queue.is_empty(data_dir)
+            is_done = queue_only and push_queue.is_empty(data_dir, plan.settings.shard)
         if is_done:
             reporter.report_empty_queue()
             return 0
         with (
             reporter.refusal_reported(),
-            locks.hold(data_dir, shutdown, queue_only=queue_only) as private,
-            open_records(data_dir) as records,
-            push_queue.open_queue(data_dir, required=queue_only, read_only=plan.settings.dry_run) as queue,
+            locks.hold(state_dir, shutdown, queue_only=queue_only) as private,
+            open_records(state_dir) as records,
+            push_queue.open_queue(
+                data_dir, required=queue_only, read_only=plan.settings.dry_run, shard=plan.settings.shard
+            ) as queue,
         ):
             if plan.settings.explain is not None:
                 opened = open_pass(plan, plan.rules, private, records, shutdown, queue.settle)
@@ -136,6 +141,24 @@ def next_pass(settings: Settings, shutdown: Shutdown) -> str | None:
     with suppress(InterruptedPassError):
         return Supercronic(program, settings.tz, shutdown).next_run(settings.cron) if program else None
     return None
+
+
+def merge_reports(argv: Sequence[str], folders: Sequence[str], shutdown: Shutdown) -> int:
+    """Write one report of all shards below `folders`, and tell how they ended; return the worst of their exit codes."""
+    problems = Problems()
+    settings = replace(command_line.load_settings(argv, problems), shard=None)
+    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    locks.prepare(settings.data_dir, settings.data_dir, problems)
+    announcements.check(settings, problems, shutdown)
+    problems.raise_if_any()
+    reports, missing = merging.read_reports([Path(folder) for folder in folders])
+    if not reports:
+        raise UserError([*missing, "--merge-reports: there is no report to merge"])
+    reporter = Reporter(settings, shutdown)
+    report = reporter.write_merged(reports, missing)
+    summary.log_merged(report)
+    reporter.announce(report)
+    return report["exit_code"]
 
 
 def notify_test(argv: Sequence[str], shutdown: Shutdown) -> int:
@@ -202,8 +225,10 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     settings = command_line.load_settings(argv, problems)
     logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
     warn_of_misspelt_variables(settings)
+    settings = with_shard(settings, problems)
     configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
-    locks.prepare(settings.data_dir, problems, quiet=settings.scheduled)
+    rules = rules_of(settings.shard, configuration.rules, problems)
+    locks.prepare(settings.data_dir, settings.state_dir, problems, quiet=settings.scheduled)
     check_ca_variables(process_environ(), problems)
     check_proxy_variables(process_environ(), problems)
     announcements.check(settings, problems, shutdown)
@@ -211,9 +236,9 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     if crane:
         check_crane(crane, tool_environ(requests=False), problems, shutdown)
     # Queued images may need it, too, but then a missing cosign is their failure.
-    needs_cosign = any(rule.signed_by for rule in configuration.rules)
+    needs_cosign = any(rule.signed_by for rule in rules)
     cosign = find_program("cosign", settings.cosign, problems if needs_cosign else Problems())
-    return Plan(configuration.settings, configuration.accounts, configuration.rules, crane, cosign)
+    return Plan(configuration.settings, configuration.accounts, rules, crane, cosign)
 
 
 if __name__ == "__main__":

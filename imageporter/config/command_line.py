@@ -33,6 +33,7 @@ def load_settings(argv: Sequence[str], problems: "Problems") -> Settings:
         if images and name in flags:
             text = f"{flags[name]!r} is given beside images on the command line; give one or the other"
             problems.add(flag_of(name), text)
+    flags.pop("merge_reports", None)
     return read_settings(flags, problems)
 
 
@@ -46,6 +47,11 @@ def list_from(argv: Sequence[str]) -> tuple[str, str | None] | None:
     if name is None and target is not None:
         parser.error("--target belongs to --list-from")
     return None if name is None else (name, target)
+
+
+def merge_reports(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders of `--merge-reports`; none if the flags `argv` do not have it."""
+    return tuple(_given(_parser(), argv).get("merge_reports", ()))
 
 
 def is_notify_test(argv: Sequence[str]) -> bool:
@@ -105,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scheduled", action="store_const", const="true", help=argparse.SUPPRESS)
     notify_test = OPTIONS["notify_test"].description
     parser.add_argument("--notify-test", action="store_const", const="true", help=notify_test)
+    merge = "write one report.json for the shards below each DIR into DATA_DIR, tell whom the settings name, "
+    merge += "and exit with the worst of their exit codes"
+    parser.add_argument("--merge-reports", metavar="DIR", nargs="+", help=merge)
     queue_only = OPTIONS["queue_only"].description
     parser.add_argument("--queue", dest="queue_only", action="store_const", const="true", help=queue_only)
     return parser

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageporter.config import values
+from imageporter.model.shard import MOST as MOST_SHARDS
+from imageporter.model.shard import Shard
 from imageporter.system.regular_files import TooLargeError, read_regular_file
 
 if TYPE_CHECKING:
@@ -81,6 +83,13 @@ class Settings:
     accounts_file: Path | None = _setting(None, values.path, "the accounts (accounts.json, .yaml, .yml, then auth.*)")
     images_file: Path | None = _setting(None, values.path, "the images (images.json, .yaml, .yml)")
     data_dir: Path = _setting(Path("data"), values.path, "directory of the locks, the records, the queue and report.json")
+    shard: Shard | None = _setting(None, values.shard, "sync only this share of the images, like 2/8: the second of eight")
+    shards: int | None = _setting(
+        None, values.whole_number(1, MOST_SHARDS), "how many shards there are; JOB_COMPLETION_INDEX then says which this is"
+    )
+    job_completion_index: int | None = _setting(
+        None, values.whole_number(0, MOST_SHARDS - 1), "the shard's number from 0, which Kubernetes sets in an Indexed Job"
+    )
     log_level: str = _setting("INFO", values.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR")
     log_format: str = _setting("text", values.one_of("text", "json"), "text or json")
     no_color: bool = _setting(False, values.is_set, "any value: no colours on a terminal")
@@ -136,6 +145,11 @@ class Settings:
     notify_test: bool = _setting(False, values.boolean, "send a test to NOTIFY_URLS, and exit", "--notify-test")
     image_arguments: tuple[str, ...] = _setting((), tuple, "sources and targets, in place of an images file", "--")
     given: frozenset[str] = frozenset()
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of the locks, the records and the reports: each shard has its own. The queue is one for all."""
+        return self.data_dir / self.shard.directory if self.shard else self.data_dir
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imageporter.model import reference
+from imageporter.model import shard as shard_model
+from imageporter.model.shard import Shard
 
 LONGEST_WAIT = 366 * 24 * 3600  # seconds
 
@@ -98,6 +100,14 @@ def some_of(*words: str) -> Callable[[str], frozenset[str]]:
         return frozenset(given)
 
     return validate
+
+
+def shard(text: str) -> Shard:
+    """Parse `2/8`."""
+    found = shard_model.parse(text)
+    if found is None:
+        raise ValueError(f"{_shown(text)} is not a shard; write its number and how many there are, like 2/8")
+    return found
 
 
 def path(text: str) -> Path:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from imageporter.config.settings import Settings
+from imageporter.engine.merging import merge
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
 from imageporter.model.report import LOCKED, SCHEMA_VERSION, Report, RunKind, failing_since, is_failure
@@ -29,7 +30,7 @@ class Reporter:
         self._shutdown = shutdown
         self._previous: Report | None = None
         self._kind: RunKind = "queue" if settings.queue_only else "images" if settings.image_arguments else "pass"
-        self._path = report_path(settings.data_dir, self._kind, dry_run=settings.dry_run)
+        self._path = report_path(settings.state_dir, self._kind, dry_run=settings.dry_run)
 
     def report_start(self) -> None:
         """Tell that the run begins."""
@@ -76,8 +77,8 @@ class Reporter:
             is_locked = isinstance(error, AlreadyRunningError) and not (
                 self._previous and self._previous.get("exit_code") == LOCKED
             )
-            newest = locks.held_since(self._settings.data_dir) if is_locked else None
-            if os.access(self._settings.data_dir, os.W_OK):  # otherwise that is one of the problems
+            newest = locks.held_since(self._settings.state_dir) if is_locked else None
+            if os.access(self._settings.state_dir, os.W_OK):  # otherwise that is one of the problems
                 write_report(self._path, content, unless_newer_than=newest)
             self.announce(content)
             raise
@@ -89,15 +90,8 @@ class Reporter:
 
     def _content(self, outcomes: Sequence[Outcome], stopwatch: Stopwatch, exit_code: int, traffic: Traffic) -> Report:
         """Return the report without its images. Since when runs fail is known from the previous one."""
-        self._previous = read_report(self._path)
         started = stopwatch.started.isoformat(timespec="seconds")
         finished = datetime.now().astimezone().isoformat(timespec="seconds")
-        known: Any = self._previous or {}
-        since, last_success = failing_since(self._previous), known.get("last_success")
-        if exit_code == 0:
-            since, last_success = None, finished
-        elif is_failure(exit_code, self._previous):
-            since = since or started
         content: Any = {
             "schema_version": SCHEMA_VERSION,
             "run": self._kind,
@@ -109,8 +103,27 @@ class Reporter:
             "lookups": traffic.lookups,
             "backoffs": traffic.backoffs,
             "pulls_left": traffic.pulls_left,
-            "failing_since": since,
-            "last_success": last_success,
-            "next_pass": known.get("next_pass"),
+            **self._history(started, finished, exit_code),
         }
-        return cast("Report", content)
+        return cast("Report", content | ({"shard": str(self._settings.shard)} if self._settings.shard else {}))
+
+    def _history(self, started: str, finished: str, exit_code: int) -> dict[str, str | None]:
+        """Return since when runs fail, when the last one succeeded and when the next one comes, given the previous report."""
+        self._previous = read_report(self._path)
+        known: Any = self._previous or {}
+        since = failing_since(self._previous)
+        last_success, next_pass = known.get("last_success"), known.get("next_pass")
+        if exit_code == 0:
+            since, last_success = None, finished
+        elif is_failure(exit_code, self._previous):
+            since = since or started
+        return {"failing_since": since, "last_success": last_success, "next_pass": next_pass}
+
+    def write_merged(self, reports: Sequence[Report], problems: Sequence[str]) -> Report:
+        """Write and return the report of all shards, of which each has one of `reports`."""
+        merged = merge(reports, problems)
+        history = self._history(merged["started"], merged["finished"], merged["exit_code"])
+        images = merged.pop("images")
+        content = cast("Report", {"schema_version": SCHEMA_VERSION, "run": "pass", **merged, **history, "images": images})
+        write_report(self._path, content)
+        return content

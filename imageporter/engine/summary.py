@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from loguru import logger
 
@@ -11,6 +11,7 @@ from imageporter.model.account import Accounts
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
+from imageporter.model.report import Report
 from imageporter.model.rule import Rule
 from imageporter.registry.errors import ErrorKind, RegistryError
 from imageporter.system import logs
@@ -83,6 +84,16 @@ def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch, 
     if interrupted := counts.get("interrupted"):
         message = "interrupted: {} of {} not finished; the next pass continues with them"
         logger.warning(message, interrupted, quantity(len(outcomes), "image"))
+
+
+def log_merged(report: Report) -> None:
+    """Log the summary of the merged report of all shards."""
+    counts: dict[str, Any] = {_key(one): cast("Any", report).get(_key(one), 0) for one in _COUNTED}
+    words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
+    level = "WARNING" if report["exit_code"] else "INFO"
+    logs.log_event("pass.done", f"all shards done: {words}", level, seconds=report["seconds"], **counts)
+    for line in report.get("problems", ()):
+        logger.error("{}", line)
 
 
 def _first(outcomes: Sequence[Outcome], host: str | None) -> str:

@@ -34,6 +34,7 @@ class Report(TypedDict):
     run: Annotated[RunKind, Field(description="a full pass, a queue run, or images given by hand")]
     started: Time
     finished: Time
+    shard: NotRequired[Annotated[str, Field(description="the share of the images that it was about: 2/8")]]
     dry_run: bool
     exit_code: Annotated[
         int, Field(description="0 success, 1 failures, 2 invalid settings, 75 locked, 130 and 143 interrupted")

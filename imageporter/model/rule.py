@@ -35,6 +35,12 @@ class TagSelector:
         """How many images it names; None if that depends on the repository's tags."""
         return len(self.tags) if self.tags else 1 if self.digest else None
 
+    @property
+    def depends_on_tag(self) -> bool:
+        """Whether the repository itself is only known once a tag is: `registry/{tag}`."""
+        head, _, name = (self.template or "").rpartition("/")
+        return target_name.TAG in head + name.partition(":")[0]
+
     def select(self, listed: Sequence[str]) -> Selection:
         """Return which of the tags `listed` in the repository it takes."""
         return self.filter.select(listed) if self.filter else Selection(listed, tuple(listed))

@@ -35,9 +35,9 @@ def announce(settings: Settings, report: Report, previous: Report | None, shutdo
     """Tell how a run has ended, of which `report` says everything, and `previous` how the run before it ended.
 
     What goes wrong is logged. A dry run tells nobody, because it says nothing about the targets. Neither does a run over
-    images that somebody has given by hand, and watches.
+    images that somebody has given by hand, and watches, and a shard: `sync.py --merge-reports` speaks for all of them.
     """
-    if settings.dry_run or settings.image_arguments:
+    if settings.dry_run or settings.image_arguments or settings.shard:
         return
     for tell in (_write_metrics, _write_page, _notify, _ping):
         try:
@@ -50,7 +50,7 @@ def announce(settings: Settings, report: Report, previous: Report | None, shutdo
 
 def _is_pass(settings: Settings) -> bool:
     """Return whether the run is one whose absence a dead man's switch should notice."""
-    return not (settings.dry_run or settings.queue_only or settings.image_arguments)
+    return not (settings.dry_run or settings.queue_only or settings.image_arguments or settings.shard)
 
 
 def _write_metrics(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:

@@ -6,13 +6,13 @@ import string
 import sys
 
 from imageporter.config.settings import Settings
-from imageporter.store import push_queue
+from imageporter.store import queue_rows
 from imageporter.system.programs import BUNDLE
 
 
 def render(settings: Settings) -> bytes:
     """Return the crontab for the schedules in `settings`, without the lines whose variable is not set."""
-    paths = {"PYTHON": sys.executable, "BUNDLE": BUNDLE, "QUEUE": settings.data_dir.absolute() / push_queue.FILE}
+    paths = {"PYTHON": sys.executable, "BUNDLE": BUNDLE, "QUEUE": settings.data_dir.absolute() / queue_rows.FILE}
     if settings.alive_file:
         paths["ALIVE_FILE"] = settings.alive_file.absolute()
     values = {name: shlex.quote(str(path)) for name, path in paths.items()} | {"CRON": settings.cron}

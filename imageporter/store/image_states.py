@@ -1,6 +1,7 @@
 """What the records say of the images, for those who only read: the status page and the metrics."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from imageporter.model.reference import Reference, parse
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS
 from imageporter.store.records import FILE
+from imageporter.store.shard_directories import current_shards
 
 MATCHES = "listed AND (?1 = '' OR instr(lower(target), ?1) OR instr(lower(origin), ?1)) AND (?2 = '' OR outcome = ?2)"
 COUNT = f"SELECT outcome, count(*) FROM images WHERE {MATCHES} GROUP BY outcome"  # noqa: S608 (both parts are ours)
@@ -17,6 +19,7 @@ SELECT = f"""
 SELECT target, origin, digest, verified, copied, failing, outcome, error, seconds FROM images WHERE {MATCHES}
 ORDER BY outcome IN ('copied', 'skipped'), target LIMIT ?3 OFFSET ?4
 """  # noqa: S608 (likewise)
+GOOD = ("copied", "skipped")
 SELECT_ORIGINS = "SELECT origin, target FROM images WHERE listed AND (?1 = '' OR target = ?1) ORDER BY target"
 
 
@@ -49,18 +52,26 @@ class ImageStates:
     """The images of the last full pass, and of the queue runs since. Without readable records there are none."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / FILE
+        self._data_dir = data_dir
 
     def count(self, search: str = "") -> dict[str, int]:
         """Return the number of images by outcome, of those whose source or target contains `search`."""
-        return {outcome or "": number for outcome, number in self._select(COUNT, search.lower(), "")}
+        counts: Counter[str] = Counter()
+        for outcome, number in self._select(COUNT, search.lower(), ""):
+            counts[outcome or ""] += number
+        return dict(counts)
 
     def select(self, search: str = "", outcome: str = "", *, most: int = -1, skip: int = 0) -> list[ImageState]:
         """Return the images whose source or target contains `search`, with this `outcome` if it is given, failures first.
 
         At most `most` are returned, after the first `skip`.
         """
-        return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
+        if not current_shards(self._data_dir):
+            return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
+        # Each shard gives as many as may be on the page, since nobody knows which of them are.
+        rows = self._select(SELECT, search.lower(), outcome, skip + most if most >= 0 else -1, 0)
+        found = sorted((ImageState(*row) for row in rows), key=lambda one: (one.outcome in GOOD, one.target))
+        return found[skip : skip + most] if most >= 0 else found[skip:]
 
     def pairs(self, target: str = "") -> list[tuple[Reference, Reference]]:
         """Return source and target of each image; only that of `target` if it is given."""
@@ -68,8 +79,12 @@ class ImageStates:
         return [(parse(one.source), parse(one.target)) for one in found if one.is_image]
 
     def _select(self, query: str, *values: object) -> list[Any]:
-        with _opened(self._path) as connection:
-            return [] if connection is None else connection.execute(query, values).fetchall()
+        """Return the rows of `query` in the records of this DATA_DIR, or in those of its shards."""
+        rows: list[Any] = []
+        for folder in current_shards(self._data_dir).values() or [self._data_dir]:
+            with _opened(folder / FILE) as connection:
+                rows += [] if connection is None else connection.execute(query, values).fetchall()
+        return rows
 
 
 @contextmanager

@@ -31,17 +31,19 @@ _PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 _LONGEST_CONTENT = 4096
 
 
-def prepare(data_dir: Path, problems: Problems, *, quiet: bool = False) -> None:
-    """Create `data_dir` if it is missing. If it or the directory for temporary files is unusable, add a problem.
+def prepare(data_dir: Path, state_dir: Path, problems: Problems, *, quiet: bool = False) -> None:
+    """Create `data_dir`, and `state_dir` in it (the same, or that of a shard), if they are missing.
 
-    With `quiet`, there is no warning about its mode.
+    If one of them or the directory for temporary files is unusable, add a problem. With `quiet`, there is no warning about
+    the mode.
     """
     for name in (LOCK, QUEUE_LOCK):
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(_open(data_dir / name))
+            state_dir.mkdir(mode=0o700, exist_ok=True)
+            os.close(_open(state_dir / name))
         except OSError as error:
-            problems.add("DATA_DIR", _cannot_be_written(data_dir, name, error))
+            problems.add("DATA_DIR", _cannot_be_written(state_dir, name, error))
             break
     with suppress(OSError):
         found = data_dir.stat()

@@ -7,55 +7,41 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from loguru import logger
 
-from imageporter.model.image import Image, split_origin
+from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
-from imageporter.model.rule import Rule, parse_selector
-from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS, Database, is_damage
+from imageporter.model.rule import Rule
+from imageporter.model.shard import Shard
+from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS, is_damage
+from imageporter.store.owners import Owner
+from imageporter.store.queue_rows import (
+    COUNT,
+    DATABASE,
+    FILE,
+    RELEASE_ALL,
+    SELECT_ALL,
+    SELECT_OLDEST,
+    SELECT_SINCE,
+    SELECT_SOURCE,
+    SELECT_TAKEN,
+    TAKE,
+    UPSERT,
+    belongs,
+    rule_of,
+    scalar,
+)
+from imageporter.store.queue_rows import settle as settle_row
 from imageporter.system.errors import UserError
 
 T = TypeVar("T")
 
-FILE = "queue.db"
-LOCATION = "the queue"
-DAY = 24 * 3600
-MIN_ATTEMPTS = 3  # before an image is given up, because clocks jump and machines sleep
 MAX_REOPENS = 3
-TABLE = """
-CREATE TABLE IF NOT EXISTS waiting (
-  target   TEXT PRIMARY KEY,
-  source   TEXT NOT NULL,     -- and the platforms, if there are any (Image.origin)
-  push     INTEGER NOT NULL,  -- the push that queued it: a later push must not be settled by an earlier copy
-  since    REAL NOT NULL,     -- seconds since 1970
-  failing  REAL,              -- when it first failed, seconds since 1970
-  attempts INTEGER NOT NULL DEFAULT 0,
-  error    TEXT
-) WITHOUT ROWID
-"""
-# If two sources are pushed for one target, the later push wins.
-UPSERT = """
-INSERT INTO waiting (target, source, push, since) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push, since = excluded.since,
-  failing = NULL, attempts = 0, error = NULL
-"""
-SELECT_SOURCE = "SELECT source FROM waiting WHERE target = ?"
-SELECT_SINCE = "SELECT since FROM waiting WHERE target = ?"
-SELECT_ALL = "SELECT source, target, push FROM waiting ORDER BY since, push"
-SELECT_OLDEST = "SELECT source, target, since, attempts, error FROM waiting ORDER BY since, push LIMIT 100"
-COUNT = "SELECT count(*) FROM waiting"
-DELETE = "DELETE FROM waiting WHERE target = ? AND source = ? AND push = ?"
-UPDATE_FAILED = """
-UPDATE waiting SET attempts = attempts + 1, failing = coalesce(failing, ?), error = ?
-WHERE target = ? AND source = ? AND push = ? RETURNING failing, attempts
-"""
-DATABASE = Database(FILE, (TABLE,), synchronous="FULL", level="ERROR")
-
 _UNFINISHED = frozenset({Status.INTERRUPTED, Status.WOULD_COPY})
 
 
@@ -79,11 +65,15 @@ class PushQueue:
     """The queue in `data_dir`. Threads and processes may share it.
 
     If the file is removed or replaced, it is opened again. Without a connection (no webhook was ever received) the queue is
-    empty. If it is `read_only`, `settle` does nothing.
+    empty. If it is `read_only`, nothing is taken or settled. Only images of `shard` are taken, if there is one.
     """
 
-    def __init__(self, data_dir: Path, connection: sqlite3.Connection | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, connection: sqlite3.Connection | None, *, read_only: bool = False, shard: Shard | None = None
+    ) -> None:
         self._data_dir = data_dir
+        self._shard = shard
+        self._owner = Owner(data_dir)
         self._connection = connection
         self._inode = self._current_inode()
         self._lock = threading.Lock()
@@ -99,9 +89,9 @@ class PushQueue:
         wanted = {str(image.target): image for image in images}
 
         def upsert(connection: sqlite3.Connection) -> PutResult:
-            sources = {target: _scalar(connection, SELECT_SOURCE, target) for target in wanted}
+            sources = {target: scalar(connection, SELECT_SOURCE, target) for target in wanted}
             new = sum(source is None for source in sources.values())
-            if new and _scalar(connection, COUNT) + new > limit:
+            if new and scalar(connection, COUNT) + new > limit:
                 raise QueueFullError(f"the queue is full: it holds {limit} images at most")
             now = time.time()
             rows = [(target, image.origin, time.time_ns(), now) for target, image in wanted.items()]
@@ -115,24 +105,46 @@ class PushQueue:
         return self._transaction(upsert)
 
     def take(self) -> tuple[Rule, ...]:
-        """Return the queued images as rules, the oldest first. They stay queued until `settle` removes them."""
+        """Return the queued images as rules, the oldest first, and take them: no other process does until this one ends.
+
+        They stay queued until `settle` removes them.
+        """
         rows: list[tuple[str, str, int]] = []
         path = self._data_dir / FILE
         if self._connection is not None:
             try:
-                rows = self._transaction(lambda connection: connection.execute(SELECT_ALL).fetchall())
+                rows = self._transaction(self._take)
             except (*DATABASE_ERRORS, OSError) as error:
                 logger.error("{} cannot be read: {}; the queued images stay queued", path, error)
         rules = []
         for source, target, push in rows:
             try:
-                rule = _rule(source, target)
+                rule = rule_of(source, target)
                 (image,) = rule.images()
                 rules.append(rule)
                 self._taken[str(image.source), str(image.target)] = source, push
             except (ValueError, TypeError, AttributeError) as error:  # somebody has edited the file
                 logger.error("{} has an invalid image: {}; it is skipped", path, error)
         return tuple(rules)
+
+    def _take(self, connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+        """Return the rows of this shard that no other living process has taken, and take them."""
+        owners = dict(connection.execute(SELECT_TAKEN).fetchall())
+        alive = {name for name in set(owners.values()) if self._owner.is_alive(name)}
+        rows = [row for row in self._own(connection) if owners.get(row[1]) not in alive]
+        if rows and not self._read_only:
+            self._owner.begin()
+            connection.executemany(TAKE, [(target, self._owner.name) for _, target, _ in rows])
+        return rows
+
+    def _own(self, connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+        """Return the rows of this shard; all of them without one."""
+        rows = connection.execute(SELECT_ALL).fetchall()
+        return [row for row in rows if self._shard is None or belongs(row[1], self._shard)]
+
+    def is_empty(self) -> bool:
+        """Return whether no image of this shard is queued. Raises DATABASE_ERRORS or OSError."""
+        return not self._transaction(self._own)
 
     def settle(self, outcome: Outcome) -> None:
         """Remove the image of `outcome` if its target is verified. If it failed, keep it with its error, for a day.
@@ -146,11 +158,8 @@ class PushQueue:
             return
         key = (target, *taken)
         try:
-            if outcome.status is Status.FAILED:
-                error = outcome.error or ""
-                self._transaction(lambda connection: _record_failure(connection, key, error))
-            else:
-                self._transaction(lambda connection: connection.execute(DELETE, key))
+            error = (outcome.error or "") if outcome.status is Status.FAILED else None
+            self._transaction(lambda connection: settle_row(connection, key, error, self._owner.name))
         except (*DATABASE_ERRORS, OSError) as error:
             logger.warning("{} failed: {}; {} stays queued", FILE, error, outcome.image)
 
@@ -161,7 +170,7 @@ class PushQueue:
         def select(connection: sqlite3.Connection) -> dict[str, Any]:
             rows = [dict(zip(keys, row, strict=True)) for row in connection.execute(SELECT_OLDEST)]
             return {
-                "images": _scalar(connection, COUNT),
+                "images": scalar(connection, COUNT),
                 "oldest": rows[0]["since"] if rows else None,
                 "waiting": rows,
             }
@@ -172,13 +181,17 @@ class PushQueue:
         """Return since when (seconds since 1970) each of `targets` is queued, of those that are."""
 
         def select(connection: sqlite3.Connection) -> dict[str, float]:
-            found = {target: _scalar(connection, SELECT_SINCE, target) for target in targets}
+            found = {target: scalar(connection, SELECT_SINCE, target) for target in targets}
             return {target: since for target, since in found.items() if since is not None}
 
         return self._transaction(select)
 
     def close(self) -> None:
-        """Close the file."""
+        """Release what was taken, and close the file."""
+        if self._taken and not self._read_only and self._connection is not None:
+            with suppress(*DATABASE_ERRORS, OSError):
+                self._transaction(lambda connection: connection.execute(RELEASE_ALL, (self._owner.name,)))
+        self._owner.end()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -222,8 +235,8 @@ class PushQueue:
 
 
 @contextmanager
-def open_queue(data_dir: Path, *, required: bool, read_only: bool = False) -> Iterator[PushQueue]:
-    """Open the queue of `data_dir`. A dry run opens it `read_only`.
+def open_queue(data_dir: Path, *, required: bool, read_only: bool = False, shard: Shard | None = None) -> Iterator[PushQueue]:
+    """Open the queue of `data_dir`. A dry run opens it `read_only`, and a shard takes only what is its own.
 
     If it is not `required`, no file is created, and a file that cannot be used is only logged. If it is `required`, this
     raises UserError.
@@ -238,16 +251,16 @@ def open_queue(data_dir: Path, *, required: bool, read_only: bool = False) -> It
             if required:
                 raise UserError([f"DATA_DIR: {message}"]) from None
             logger.error("{}; the queued images stay queued", message)
-    with closing(PushQueue(data_dir, connection, read_only=read_only)) as queue:
+    with closing(PushQueue(data_dir, connection, read_only=read_only, shard=shard)) as queue:
         yield queue
 
 
-def is_empty(data_dir: Path) -> bool:
-    """Return whether no image is queued in `data_dir`. Raises UserError if the file cannot be used."""
+def is_empty(data_dir: Path, shard: Shard | None) -> bool:
+    """Return whether no image in `data_dir` is to be taken, by `shard` if there is one. Raises UserError if it is unusable."""
     if not (data_dir / FILE).exists():
         return True
-    with open_queue(data_dir, required=True) as queue:
-        return not queue.take()
+    with open_queue(data_dir, required=True, shard=shard) as queue:
+        return queue.is_empty()
 
 
 def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -260,24 +273,3 @@ def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connect
             connection.execute("ROLLBACK")
         raise
     return result
-
-
-def _scalar(connection: sqlite3.Connection, query: str, *parameters: str) -> Any:
-    """Return the first column of the first row, or None."""
-    row = connection.execute(query, parameters).fetchone()
-    return row and row[0]
-
-
-def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error: str) -> None:
-    now = time.time()
-    row = connection.execute(UPDATE_FAILED, (now, error, *key)).fetchone()
-    if row and now - row[0] > DAY and row[1] >= MIN_ATTEMPTS:
-        connection.execute(DELETE, key)
-        message = "given up after a day and {} runs: {} -> {}: {}; the next full pass retries it if a rule covers it"
-        logger.error(message, row[1], key[1], key[0], error)
-
-
-def _rule(origin: str, target: str) -> Rule:
-    source, platforms, referrers, key = split_origin(origin)
-    text = f"{source!r} -> {target!r}"
-    return Rule(LOCATION, text, parse_selector(source), parse_selector(target), platforms, referrers, key, yields=True)

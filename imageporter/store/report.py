@@ -58,6 +58,17 @@ def read_report(path: Path) -> Report | None:
         return None
 
 
+def read_whole_report(path: Path) -> Report | None:
+    """Return the content of the report `path` with its images, or None if there is no readable report."""
+    try:
+        content = json.loads(read_regular_file(path, LARGEST))
+        images = [row for row in content.pop("images", ()) if isinstance(row, dict)]
+        valid: Any = {key: value for key, value in content.items() if _is_valid(key, value)}
+        return cast("Report", valid | {"images": images}) if valid.keys() >= {"started", "finished", "exit_code"} else None
+    except (OSError, TooLargeError, ValueError, AttributeError, TypeError, RecursionError):
+        return None
+
+
 def _is_valid(key: str, value: object) -> bool:
     """Return whether `key` of a report may have this value. Keys that we do not know are kept."""
     if key in NUMBERS:

@@ -23,14 +23,14 @@ from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_po
 from imageporter.hook.rate_limit import LOG_LINES, MAX_BODIES, SMALL_BODY
 from imageporter.hook.server import BODY_SECONDS, MAX_CONNECTIONS_PER_ADDRESS
 from imageporter.hook.webhooks import MAX_EVENTS
-from imageporter.store import push_queue
+from imageporter.store import queue_rows
 
 TOKEN = "t0ken-of-length"
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 
 
 def waiting(user: User) -> list[tuple[str, str, int, str | None]]:
-    connection = sqlite3.connect(user.folder / "data" / push_queue.FILE)
+    connection = sqlite3.connect(user.folder / "data" / queue_rows.FILE)
     try:
         return connection.execute("SELECT source, target, attempts, error FROM waiting ORDER BY source, target").fetchall()
     finally:
@@ -368,9 +368,9 @@ def test_a_failed_image_stays_queued_for_a_day(user: User, source: Registry, tar
         assert error.startswith("source not found: ")
         row = hook.call("/status")[1]["queue"]["waiting"][0]
         assert (row["source"], row["attempts"], row["error"]) == (f"{source}/team/app:1", 1, error)
-        connection = sqlite3.connect(user.folder / "data" / push_queue.FILE)
+        connection = sqlite3.connect(user.folder / "data" / queue_rows.FILE)
         with connection:
-            connection.execute("UPDATE waiting SET failing = failing - ?", (push_queue.DAY,))
+            connection.execute("UPDATE waiting SET failing = failing - ?", (queue_rows.DAY,))
         connection.close()
         assert user.sync("--queue").code == 1
         assert len(waiting(user)) == 1  # two attempts are not enough

@@ -35,7 +35,11 @@ def test_kubernetes_accepts_them(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_they_are_strict_and_consistent(path: Path) -> None:
-    (pod,) = pods(path)
+    for pod in pods(path):
+        assert_strict(pod)
+
+
+def assert_strict(pod: Any) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     volumes = {volume["name"] for volume in pod["volumes"]}
     for container in pod["containers"]:
@@ -53,4 +57,15 @@ def test_they_are_strict_and_consistent(path: Path) -> None:
 
 def test_there_is_a_cronjob_and_a_deployment() -> None:
     kinds = [document["kind"] for path in EXAMPLES for document in documents(path)]
-    assert kinds == ["CronJob", "PersistentVolumeClaim", "Deployment", "Service"]
+    job = ["PersistentVolumeClaim", "CronJob", "CronJob"]
+    assert kinds == ["CronJob", "PersistentVolumeClaim", "Deployment", "Service", *job]
+
+
+def test_the_indexed_job_has_as_many_pods_as_shards() -> None:
+    _, job, merge = documents(BUNDLE / "examples" / "kubernetes" / "indexed-job.yaml")
+    spec = job["spec"]["jobTemplate"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    shards = next(variable["value"] for variable in container["env"] if variable["name"] == "SHARDS")
+    assert spec["completionMode"] == "Indexed"
+    assert int(shards) == spec["completions"] == spec["maxFailedIndexes"]
+    assert job["spec"]["schedule"] < merge["spec"]["schedule"]

@@ -47,7 +47,7 @@ def test_no_directory_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
     problems = Problems()
-    locks.prepare(tmp_path, problems)
+    locks.prepare(tmp_path, tmp_path, problems)
     assert list(problems) == ["TMPDIR: there is no directory for temporary files; set it to one, or mount a tmpfs at /tmp"]
 
 
@@ -55,7 +55,7 @@ def test_no_directory_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_lock_that_is_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     problems = Problems()
-    locks.prepare(tmp_path, problems)
+    locks.prepare(tmp_path, tmp_path, problems)
     reason = "cannot be written in: Is a directory; correct its permissions, or name another directory"
     assert list(problems) == [f"DATA_DIR: {str(tmp_path)!r} {reason}"]
 

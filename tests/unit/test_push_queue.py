@@ -11,8 +11,9 @@ import pytest
 from imageporter.model import reference
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
-from imageporter.store import push_queue
-from imageporter.store.push_queue import FILE, PushQueue, QueueFullError
+from imageporter.store import push_queue, queue_rows
+from imageporter.store.push_queue import PushQueue, QueueFullError
+from imageporter.store.queue_rows import FILE
 from imageporter.system import logs
 from imageporter.system.errors import UserError
 
@@ -137,10 +138,10 @@ def test_a_clock_that_jumps_gives_nothing_up(queue: PushQueue, tmp_path: Path) -
     """What waited over a weekend, or since 1970, has not failed for a day."""
     one = image("one:1")
     queue.put([one], 10)
-    older(tmp_path, 3 * push_queue.DAY)
+    older(tmp_path, 3 * queue_rows.DAY)
     queue.take()
     queue.settle(Outcome(one, Status.FAILED, error="source unreachable"))
-    older(tmp_path, 3 * push_queue.DAY)
+    older(tmp_path, 3 * queue_rows.DAY)
     queue.settle(Outcome(one, Status.FAILED, error="source unreachable"))
     assert waiting(queue) == [("a.example/one:1", 2, "source unreachable")]
 
@@ -150,7 +151,7 @@ def test_given_up_after_a_day(queue: PushQueue, tmp_path: Path, capsys: pytest.C
     queue.put([one], 10)
     queue.take()
     queue.settle(Outcome(one, Status.FAILED, error="source not found"))
-    older(tmp_path, push_queue.DAY - 60)
+    older(tmp_path, queue_rows.DAY - 60)
     queue.settle(Outcome(one, Status.FAILED, error="source not found"))
     assert len(waiting(queue)) == 1
     older(tmp_path, 120)
@@ -181,7 +182,7 @@ def test_several_at_once(tmp_path: Path) -> None:
 
 
 def test_without_a_hook_there_is_no_file(tmp_path: Path) -> None:
-    assert push_queue.is_empty(tmp_path)
+    assert push_queue.is_empty(tmp_path, None)
     with push_queue.open_queue(tmp_path, required=False) as queue:
         assert queue.take() == ()
     assert list(tmp_path.iterdir()) == []
