@@ -96,6 +96,10 @@ check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
 bench: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/registry $(TOOLS)/regsync $(TOOLS)/toxiproxy $(TOOLS)/.skopeo $(TOOLS)/.image-syncer  ## this and its peers at the same work, side by side; about 50 minutes
 	$(VENV)/bin/python bench/bench.py $(BENCH)
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/standin  ## what an image costs, at up to 100,000 images; about 6 minutes
+	$(VENV)/bin/python bench/scale.py $(BENCH)
+
 .PHONY: fire
 fire: $(VENV)/.dev $(TEST_TOOLS) $(TOOLS)/toxiproxy $(TOOLS)/.faketime  ## faults, kills, hostile input and load; about an hour, FIRE=--short: 5 minutes
 	$(VENV)/bin/python fire/fire.py $(FIRE)
@@ -164,6 +168,11 @@ $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/registry $(TOOLS)/cosign $(TOOLS)/o
 $(TOOLS)/referrers_registry: $(wildcard tests/referrers_registry/*)
 	@$(NEED_GO)
 	CGO_ENABLED=0 $(GO) -C tests/referrers_registry build -trimpath -ldflags='-s -w' -o $(call quoted,$(ROOT)/$@) .
+
+# A registry that is not the bottleneck.
+$(TOOLS)/standin: $(wildcard bench/standin/*)
+	@$(NEED_GO)
+	CGO_ENABLED=0 $(GO) -C bench/standin build -trimpath -ldflags='-s -w' -o $(call quoted,$(ROOT)/$@) .
 
 # docker compose, for an engine without it: `go install` does not take a module that excludes others.
 $(TOOLS)/docker-compose: tests/tools.txt

@@ -4,7 +4,7 @@ One coroutine per image: look up the source, look up the target, compare, copy, 
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,6 +34,7 @@ from imageporter.system import logs
 from imageporter.system.signals import Shutdown
 
 TASKS_AT_ONCE = 256
+IN_FLIGHT = 1024  # PROBES and JOBS are at most 256 each
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,25 @@ class SyncPass:
     async def _run_all(
         self, work: Callable[[IndexedImage], Coroutine[Any, Any, None]], images: Sequence[IndexedImage]
     ) -> None:
-        """Do `work` for all images at once; one after the other, in the files' order, with PROBES=1 and JOBS=1."""
+        """Do `work` for all images at once; one after the other, in the files' order, with PROBES=1 and JOBS=1.
+
+        Of those that need the same registries, IN_FLIGHT are under way, which is more than there are slots: a task for each
+        of 100,000 images would need 300 MB. What waits for one registry keeps no image of another waiting.
+        """
         if self._settings.probes == self._settings.jobs == 1:
             for image in images:
                 await work(image)
             return
+        by_hosts: dict[Hosts, list[IndexedImage]] = defaultdict(list)
+        for image in images:
+            by_hosts[image.hosts].append(image)
         async with asyncio.TaskGroup() as tasks:
-            for index, image in enumerate(images, start=1):
-                tasks.create_task(work(image))
-                if not index % TASKS_AT_ONCE:
-                    await asyncio.sleep(0)  # the first requests need not wait for the last task
+            for group in by_hosts.values():
+                waiting = iter(group)
+                for index in range(min(len(group), IN_FLIGHT)):
+                    tasks.create_task(_work_off(waiting, work))
+                    if not (index + 1) % TASKS_AT_ONCE:
+                        await asyncio.sleep(0)  # the first requests need not wait for the last task
 
     async def _list(self, rules: Sequence[Rule]) -> expansion.Listed:
         """Return the tags that `rules` need, by repository."""
@@ -291,6 +301,12 @@ class SyncPass:
         self._progress.count(outcome)
         self._on_outcome(outcome)
         log_image_done(outcome)
+
+
+async def _work_off(waiting: Iterator[IndexedImage], work: Callable[[IndexedImage], Coroutine[Any, Any, None]]) -> None:
+    """Do `work` for one image after the other of those that are `waiting`, which other tasks take from as well."""
+    for image in waiting:
+        await work(image)
 
 
 def _would_copy(image: IndexedImage, digest: str, found: str | RegistryError) -> Outcome:

@@ -73,8 +73,8 @@ def parse(text: str) -> Reference:
     path, colon, tag = remainder.partition(":")
     if colon:
         parse_tag(tag, text)
-    # Interned, because thousands of references share their host and often their tag.
-    return Reference(sys.intern(host), _parse_path(text, host, path), sys.intern(tag) or None, digest or None)
+    # Interned, because thousands of references share their host, and often their path or their tag.
+    return Reference(sys.intern(host), sys.intern(_parse_path(text, host, path)), sys.intern(tag) or None, digest or None)
 
 
 def _parse_path(text: str, host: str, path: str) -> str:

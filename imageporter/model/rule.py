@@ -4,6 +4,7 @@ The tag syntax is image-syncer's: `repo:a,b` lists tags, `repo:/regex/` matches 
 No tag means `latest` in the list format, as in docker, and every tag in the map format.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
         return TagSelector(_parse_repository(plain), filter=match)
     first, *others = text.split(",")
     parsed = reference.parse(first)
-    repository = Reference(parsed.host, parsed.path)
+    repository = _repository(parsed.host, parsed.path)
     if parsed.digest:
         if others:
             raise ValueError(f"{given!r} has more than one digest; write one rule for each")
@@ -170,6 +171,11 @@ def compile_pattern(pattern: str, text: str) -> Pattern:
             raise ValueError(f"{text[:40]!r}... has a pattern that is too large; write a simpler one") from None
         raise ValueError(f"{text!r} has a pattern that is not a regular expression: {reason}; correct it") from None
     return compiled
+
+
+@functools.lru_cache(maxsize=1024)  # one object for the rules of a repository, which often follow each other
+def _repository(host: str, path: str) -> Reference:
+    return Reference(host, path)
 
 
 def _parse_repository(text: str) -> Reference:

@@ -148,14 +148,14 @@ class Records:
             target = str(one.image.target)
             # The target belongs to the first image. One that was refused for that reason has a row of its own.
             by_target[f"{target} from {one.image.origin}" if target in by_target else target] = one
-        rows = [
+        rows = (
             (
                 *(target, one.image.origin, str(one.status), one.error, one.seconds),
                 *(now if one.status is Status.FAILED else None, now),
             )
             for target, one in by_target.items()
             if one.status is not Status.INTERRUPTED
-        ]
+        )
         is_complete = is_complete and all(one.image.names_tags for one in by_target.values())
 
         def write(connection: sqlite3.Connection) -> None:

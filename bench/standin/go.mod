@@ -1,0 +1,3 @@
+module imageporter/standin
+
+go 1.26
