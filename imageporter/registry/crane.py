@@ -117,7 +117,7 @@ class Crane:
         digest = (await self._run_for(subject, image, ("digest", str(image)), limit)).strip()
         if not is_digest(digest):
             detail = f"crane printed {to_plain_line(digest)[:80]!r} instead of a digest"
-            raise RegistryError(subject, ErrorKind.OTHER, detail)
+            raise self.redact(RegistryError(subject, ErrorKind.OTHER, detail))
         return digest
 
     async def manifest(self, subject: str, image: Reference) -> str:

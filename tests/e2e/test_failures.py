@@ -255,6 +255,8 @@ def test_a_crane_that_is_none(user: User, source: Registry, target: Registry) ->
     assert run.code == 1
     error = run.events("image.done")[0]["error"]
     assert error == "source failed: crane printed 'not a  [31mdigest' instead of a digest"
+    run = user.sync(CRANE=user.crane_wrapper("echo Basic c4nary-p4ssw0rd"), FAST_LOOKUPS="false")
+    assert run.events("image.done")[0]["error"] == "source failed: crane printed 'Basic ***' instead of a digest"
 
 
 def test_images_are_pushed_over_http_1_unless_the_user_wants_http_2(user: User, source: Registry, guarded: Registry) -> None:
