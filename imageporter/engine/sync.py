@@ -4,11 +4,10 @@ One coroutine per image: look up the source, look up the target, compare, copy, 
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from imageporter.config.settings import Settings
 from imageporter.engine import expansion
@@ -20,6 +19,7 @@ from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Demand, Hosts, Slots
 from imageporter.engine.source_digests import SourceDigests
 from imageporter.engine.summary import log_image_done
+from imageporter.engine.windows import Work, run_at_once
 from imageporter.model.image import Image
 from imageporter.model.outcome import Outcome, Status
 from imageporter.model.reference import Reference
@@ -32,9 +32,6 @@ from imageporter.registry.lookup import DigestLookup
 from imageporter.store.records import Records
 from imageporter.system import logs
 from imageporter.system.signals import Shutdown
-
-TASKS_AT_ONCE = 256
-IN_FLIGHT = 1024  # PROBES and JOBS are at most 256 each
 
 
 @dataclass(frozen=True)
@@ -117,28 +114,13 @@ class SyncPass:
             except asyncio.CancelledError:
                 task.uncancel()
 
-    async def _run_all(
-        self, work: Callable[[IndexedImage], Coroutine[Any, Any, None]], images: Sequence[IndexedImage]
-    ) -> None:
-        """Do `work` for all images at once; one after the other, in the files' order, with PROBES=1 and JOBS=1.
-
-        Of those that need the same registries, IN_FLIGHT are under way, which is more than there are slots: a task for each
-        of 100,000 images would need 300 MB. What waits for one registry keeps no image of another waiting.
-        """
+    async def _run_all(self, work: Work, images: Sequence[IndexedImage]) -> None:
+        """Do `work` for all images at once; one after the other, in the files' order, with PROBES=1 and JOBS=1."""
         if self._settings.probes == self._settings.jobs == 1:
             for image in images:
                 await work(image)
-            return
-        by_hosts: dict[Hosts, list[IndexedImage]] = defaultdict(list)
-        for image in images:
-            by_hosts[image.hosts].append(image)
-        async with asyncio.TaskGroup() as tasks:
-            for group in by_hosts.values():
-                waiting = iter(group)
-                for index in range(min(len(group), IN_FLIGHT)):
-                    tasks.create_task(_work_off(waiting, work))
-                    if not (index + 1) % TASKS_AT_ONCE:
-                        await asyncio.sleep(0)  # the first requests need not wait for the last task
+        else:
+            await run_at_once(work, images)
 
     async def _list(self, rules: Sequence[Rule]) -> expansion.Listed:
         """Return the tags that `rules` need, by repository."""
@@ -301,12 +283,6 @@ class SyncPass:
         self._progress.count(outcome)
         self._on_outcome(outcome)
         log_image_done(outcome)
-
-
-async def _work_off(waiting: Iterator[IndexedImage], work: Callable[[IndexedImage], Coroutine[Any, Any, None]]) -> None:
-    """Do `work` for one image after the other of those that are `waiting`, which other tasks take from as well."""
-    for image in waiting:
-        await work(image)
 
 
 def _would_copy(image: IndexedImage, digest: str, found: str | RegistryError) -> Outcome:
