@@ -10,9 +10,10 @@ from loguru import logger
 from imageporter.model.report import Report, RunKind
 from imageporter.store.database import directory_lock
 from imageporter.system.atomic_files import replacing
-from imageporter.system.regular_files import TooLargeError, read_regular_file
+from imageporter.system.regular_files import TooLargeError, read_regular_file, read_start
 
-IMAGES = ',\n "images": ['
+IMAGES = b',\n "images": ['
+LARGEST_HEAD = 1 << 20  # bytes
 LARGEST = 1 << 30  # bytes
 COUNTS = ("copied", "skipped", "failed", "would_copy", "interrupted", "lookups", "backoffs")
 NUMBERS = frozenset({"exit_code", "seconds", *COUNTS})
@@ -50,9 +51,8 @@ def read_report(path: Path) -> Report | None:
     somebody may have edited the file.
     """
     try:
-        text = read_regular_file(path, LARGEST).decode()
-        head, images, _ = text.partition(IMAGES)
-        content = json.loads(head + "\n}" if images else head)
+        head, images, _ = read_start(path, LARGEST_HEAD).partition(IMAGES)
+        content = json.loads(head + b"\n}" if images else read_regular_file(path, LARGEST))
         return cast("Report", {key: value for key, value in content.items() if _is_valid(key, value)})
     except (OSError, TooLargeError, ValueError, AttributeError, RecursionError):
         return None

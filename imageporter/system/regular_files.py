@@ -34,6 +34,15 @@ def read_regular_file(path: Path, limit: int) -> bytes:
     return content
 
 
+def read_start(path: Path, length: int) -> bytes:
+    """Return at most the first `length` bytes of a regular file. Raises OSError, also if it is no regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read(length)
+
+
 def _read_fifo(descriptor: int, limit: int) -> bytes:
     content = bytearray()
     deadline = time.monotonic() + FIFO_SECONDS
