@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 import sqlite3
 import time
 import urllib.parse
@@ -287,12 +288,15 @@ def test_reports_have_their_schema(synced: User) -> None:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("there is no chromium with its driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = binary
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'browser'}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
         yield chrome
     finally:
