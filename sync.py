@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         with (
             reporter.refusal_reported(),
-            locks.hold(state_dir, shutdown, queue_only=queue_only) as private,
+            locks.hold(data_dir, shutdown, queue_only=queue_only, shard=plan.settings.shard) as private,
             open_records(state_dir) as records,
             push_queue.open_queue(
                 data_dir, required=queue_only, read_only=plan.settings.dry_run, shard=plan.settings.shard
@@ -151,11 +151,12 @@ def merge_reports(argv: Sequence[str], folders: Sequence[str], shutdown: Shutdow
     locks.prepare(settings.data_dir, settings.data_dir, problems)
     announcements.check(settings, problems, shutdown)
     problems.raise_if_any()
-    reports, missing = merging.read_reports([Path(folder) for folder in folders])
-    if not reports:
-        raise UserError([*missing, "--merge-reports: there is no report to merge"])
     reporter = Reporter(settings, shutdown)
-    report = reporter.write_merged(reports, missing)
+    with reporter.refusal_reported():
+        found = merging.read_reports([Path(folder) for folder in folders])
+        if not found:
+            raise UserError([f"--merge-reports: there is no report of a shard in {', '.join(folders)}"])
+    report = reporter.write_merged(found)
     summary.log_merged(report)
     reporter.announce(report)
     return report["exit_code"]
@@ -225,7 +226,8 @@ def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Pl
     settings = command_line.load_settings(argv, problems)
     logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
     warn_of_misspelt_variables(settings)
-    settings = with_shard(settings, problems)
+    is_for_all = settings.image_arguments or settings.explain is not None
+    settings = replace(settings, shard=None) if is_for_all else with_shard(settings, problems)
     configuration = load_configuration(settings, problems, Parts(images=not settings.queue_only))
     rules = rules_of(settings.shard, configuration.rules, problems)
     locks.prepare(settings.data_dir, settings.state_dir, problems, quiet=settings.scheduled)

@@ -7,62 +7,78 @@ from typing import Any
 
 from imageporter.model.report import Report
 from imageporter.model.shard import Shard
+from imageporter.model.shard import parse as parse_shard
 from imageporter.store.report import REPORT, read_whole_report
-from imageporter.store.shard_directories import current_shards
+from imageporter.store.shard_directories import shard_directories
 
-# The worst one is the exit code of all: the shards with failures are done, the others have not even begun, or not ended.
-WORSE = (0, 1, 75, 2, 130, 143)
+# The worst exit code is that of all: what people must look at hides behind nothing that passes by itself.
+WORSE = (0, 130, 143, 75, 1, 2)
 SUMMED = ("copied", "skipped", "failed", "would_copy", "lookups", "backoffs")
 
 
-def read_reports(folders: Sequence[Path]) -> tuple[list[Report], list[str]]:
-    """Return the reports of the shards in `folders`, and what is missing, as problems.
+def read_reports(folders: Sequence[Path]) -> dict[Shard, Report]:
+    """Return the reports of the shards in `folders`: each is the directory of a shard, or has such directories in it.
 
-    A folder is a DATA_DIR with the directories of shards in it, or the directory of one shard.
+    Of several reports of a shard the newest counts, and of several numbers of shards that of the newest report.
     """
-    problems: list[str] = []
-    paths: dict[Path, Shard | None] = {}
+    found: dict[Shard, Report] = {}
     for folder in folders:
-        found = current_shards(folder)
-        paths.update({path / REPORT: shard for shard, path in found.items()})
-        if not found:
-            paths[folder / REPORT] = None
-        if found:
-            count = next(iter(found)).count
-            missing = [str(Shard(number, count)) for number in range(1, count + 1) if Shard(number, count) not in found]
-            problems += [f"{folder}: there is no report of shard {name}" for name in missing]
-    reports = []
-    for path, shard in paths.items():
-        report = read_whole_report(path)
-        if report is None:
-            what = f"shard {shard} has no report" if shard else "there is no report that can be read"
-            problems.append(f"{path}: {what}")
-        else:
-            reports.append(report)
-    return reports, problems
+        for path in shard_directories(folder) or [folder]:
+            report = read_whole_report(path / REPORT)
+            shard = parse_shard(report.get("shard", "")) if report else None
+            if report and shard and (shard not in found or _end(report) > _end(found[shard])):
+                found[shard] = report
+    if not found:
+        return {}
+    count = max(found, key=lambda shard: _end(found[shard])).count
+    return {shard: found[shard] for shard in sorted(found, key=lambda one: one.number) if shard.count == count}
 
 
-def merge(reports: Sequence[Report], problems: Sequence[str]) -> dict[str, Any]:
-    """Return the keys of one report for `reports`, of which there is at least one. Each of `problems` is a failure."""
-    started = min((report["started"] for report in reports), key=datetime.fromisoformat)
-    finished = max((report["finished"] for report in reports), key=datetime.fromisoformat)
-    exit_code = max((report["exit_code"] for report in reports), key=lambda code: WORSE.index(code) if code in WORSE else 1)
+def merge(found: Mapping[Shard, Report], previous: Report | None) -> dict[str, Any]:
+    """Return the keys of one report for the reports of shards, of which there is at least one.
+
+    A shard without a report, or without a new one since the `previous` merge, is a failure.
+    """
+    reports = list(found.values())
+    count = next(iter(found)).count
+    merged = {str(shard): report["finished"] for shard, report in found.items()}
+    before: Any = None if previous is None else previous.get("shards")
+    known = before if isinstance(before, dict) else {}
+    missing = [f"shard {shard} has no report" for shard in _all(count) if shard not in found]
+    missing += [f"shard {name} has not run since the last merge" for name, end in merged.items() if known.get(name) == end]
+    codes = [report["exit_code"] for report in reports] + ([1] if missing else [])
     pulls: dict[str, int] = {}
     for report in reports:
         for host, left in report.get("pulls_left", {}).items():
             pulls[host] = min(left, pulls.get(host, left))
-    numbers: Mapping[str, int] = {key: sum(int(report.get(key, 0)) for report in reports) for key in SUMMED}  # type: ignore[call-overload]
-    interrupted = sum(report.get("interrupted", 0) for report in reports)
-    own = [line for report in reports for line in report.get("problems", ())]
+    numbers = {key: sum(_number(report, key) for report in reports) for key in SUMMED}
+    interrupted = sum(_number(report, "interrupted") for report in reports)
+    problems = list(dict.fromkeys(line for report in reports for line in report.get("problems", ())))
+    started = min((report["started"] for report in reports), key=datetime.fromisoformat)
+    finished = max((report["finished"] for report in reports), key=datetime.fromisoformat)
     return {
         "started": started,
         "finished": finished,
         "dry_run": any(report["dry_run"] for report in reports),
-        "exit_code": exit_code or int(bool(problems)),
+        "exit_code": max(codes, key=lambda code: WORSE.index(code) if code in WORSE else WORSE.index(1)),
         **numbers,
         **({"interrupted": interrupted} if interrupted else {}),
         "seconds": round((datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds(), 3),
         "pulls_left": pulls,
-        **({"problems": list(dict.fromkeys([*problems, *own]))} if problems or own else {}),
+        "shards": merged,
+        **({"missing": missing} if missing else {}),
+        **({"problems": problems} if problems else {}),
         "images": [row for report in reports for row in report.get("images", ())],
     }
+
+
+def _all(count: int) -> list[Shard]:
+    return [Shard(number, count) for number in range(1, count + 1)]
+
+
+def _end(report: Report) -> datetime:
+    return datetime.fromisoformat(report["finished"])
+
+
+def _number(report: Any, key: str) -> int:
+    return int(report.get(key, 0))

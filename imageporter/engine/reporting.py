@@ -1,7 +1,7 @@
 """What the report files say, and who is told: how a run ended, or why it did not start."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -11,6 +11,7 @@ from imageporter.engine.merging import merge
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
 from imageporter.model.report import LOCKED, SCHEMA_VERSION, Report, RunKind, failing_since, is_failure
+from imageporter.model.shard import Shard
 from imageporter.model.traffic import Traffic
 from imageporter.monitoring import announcements
 from imageporter.store import locks
@@ -20,6 +21,7 @@ from imageporter.system.signals import Shutdown
 from imageporter.system.stopwatch import Stopwatch
 
 NO_TRAFFIC = Traffic()
+OF_SHARDS = ("SHARD:", "SHARDS:", "JOB_COMPLETION_INDEX:")
 
 
 class Reporter:
@@ -67,7 +69,8 @@ class Reporter:
         except QueueRunPostponedError:
             raise
         except UserError as error:
-            if self._settings.explain is not None:  # somebody only looks
+            # Somebody only looks; or it is not known whose report it would be.
+            if self._settings.explain is not None or any(line.startswith(OF_SHARDS) for line in error.lines):
                 raise
             content = self._content((), stopwatch, error.exit_code, NO_TRAFFIC)
             content["problems"] = [line.encode(errors="backslashreplace").decode() for line in error.lines]
@@ -119,9 +122,9 @@ class Reporter:
             since = since or started
         return {"failing_since": since, "last_success": last_success, "next_pass": next_pass}
 
-    def write_merged(self, reports: Sequence[Report], problems: Sequence[str]) -> Report:
-        """Write and return the report of all shards, of which each has one of `reports`."""
-        merged = merge(reports, problems)
+    def write_merged(self, found: Mapping[Shard, Report]) -> Report:
+        """Write and return the report of all shards, whose own reports were `found`."""
+        merged = merge(found, read_report(self._path))
         history = self._history(merged["started"], merged["finished"], merged["exit_code"])
         images = merged.pop("images")
         content = cast("Report", {"schema_version": SCHEMA_VERSION, "run": "pass", **merged, **history, "images": images})

@@ -92,7 +92,7 @@ def log_merged(report: Report) -> None:
     words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
     level = "WARNING" if report["exit_code"] else "INFO"
     logs.log_event("pass.done", f"all shards done: {words}", level, seconds=report["seconds"], **counts)
-    for line in report.get("problems", ()):
+    for line in (*report.get("missing", ()), *report.get("problems", ())):
         logger.error("{}", line)
 
 

@@ -51,6 +51,8 @@ class Report(TypedDict):
     failing_since: Annotated[Time | None, Field(description="start of the first of the failed runs that this one ends")]
     last_success: Annotated[Time | None, Field(description="end of the last run with exit code 0")]
     next_pass: Annotated[Time | None, Field(description="when the schedule comes next, if there is one")]
+    shards: NotRequired[Annotated[dict[str, Time], Field(description="of a merged report: when each shard ended")]]
+    missing: NotRequired[Annotated[list[str], Field(description="of a merged report: the shards that have not run")]]
     problems: NotRequired[Annotated[list[str], Field(description="why it could not start")]]
     images: NotRequired[list[ImageRow]]
 

@@ -35,9 +35,9 @@ def announce(settings: Settings, report: Report, previous: Report | None, shutdo
     """Tell how a run has ended, of which `report` says everything, and `previous` how the run before it ended.
 
     What goes wrong is logged. A dry run tells nobody, because it says nothing about the targets. Neither does a run over
-    images that somebody has given by hand, and watches, and a shard: `sync.py --merge-reports` speaks for all of them.
+    images that somebody has given by hand, and watches, and a pass of a shard: `sync.py --merge-reports` speaks for all.
     """
-    if settings.dry_run or settings.image_arguments or settings.shard:
+    if settings.dry_run or settings.image_arguments or (settings.shard and not settings.queue_only):
         return
     for tell in (_write_metrics, _write_page, _notify, _ping):
         try:

@@ -5,6 +5,7 @@ from imageporter.monitoring.messages import Headlines
 CHINESE_HEADLINES = Headlines(
     locked="另一轮同步仍在运行",
     interrupted="已中断，{total} 个镜像中有 {failed} 个未完成",
+    missing="{shards} 个分片中有 {missing} 个没有运行，{total} 个镜像中有 {failed} 个失败",
     problems="无法开始",
     failed="{total} 个镜像中有 {failed} 个失败",
     equal="{total} 个镜像全部是最新的",

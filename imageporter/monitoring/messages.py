@@ -34,6 +34,7 @@ class Headlines:
 
     locked: str = "another pass is still running"
     interrupted: str = "interrupted, {failed} of {total} images not finished"
+    missing: str = "{missing} of {shards} shards have not run, {failed} of {total} images failed"
     problems: str = "could not start"
     failed: str = "{failed} of {total} images failed"
     equal: str = "all {total} images are up to date"
@@ -58,7 +59,7 @@ class Message:
 def compose(report: Report, previous: Report | None) -> Message:
     """Return what there is to say of a run; `previous` says since when runs had failed before it."""
     broken_since = failing_since(previous)
-    problems = report.get("problems", ())
+    problems = [*report.get("missing", ()), *report.get("problems", ())]
     if report["exit_code"] == 0 and broken_since:
         what = f"works again: {headline(report)}"
         parts = [f"It was broken for {_duration(broken_since, report['finished'])}, since {for_people(broken_since)}."]
@@ -67,7 +68,7 @@ def compose(report: Report, previous: Report | None) -> Message:
     else:
         what = headline(report)
         parts = [f"Broken since {for_people(broken_since)}."] if broken_since and report["failing_since"] else []
-        parts += ["\n".join(_limited([f"- {line}" for line in problems], MOST_PROBLEMS))] if problems else [_failures(report)]
+        parts += ["\n".join(_limited([f"- {line}" for line in problems], MOST_PROBLEMS)), _failures(report)]
         parts += [_what_to_do(report)]
     run = "queue run" if report["run"] == "queue" else "pass"
     times = f"from {for_people(report['started'])} to {for_people(report['finished'])}"
@@ -83,7 +84,9 @@ def headline(report: Report, words: Headlines = ENGLISH_HEADLINES) -> str:
         text = words.locked
     elif report["exit_code"] in INTERRUPTED:
         text = words.interrupted
-    elif report.get("problems"):
+    elif report.get("missing"):
+        text = words.missing
+    elif report.get("problems") and not total:
         text = words.problems
     elif report["exit_code"]:
         text = words.failed
@@ -91,7 +94,9 @@ def headline(report: Report, words: Headlines = ENGLISH_HEADLINES) -> str:
         text = words.equal if total > 1 else words.one_equal if total else words.nothing
     run = words.queue_run if report["run"] == "queue" else ""
     copied = words.copied if report["copied"] else ""
-    return (run + text + copied).format(total=total, failed=report["failed"], copied=report["copied"])
+    names = list(report.get("shards", ()))
+    shards = {"missing": len(report.get("missing", ())), "shards": names[0].partition("/")[2] if names else "0"}
+    return (run + text + copied).format(total=total, failed=report["failed"], copied=report["copied"], **shards)
 
 
 def for_people(time: str) -> str:
@@ -139,7 +144,7 @@ def _what_to_do(report: Report) -> str:
         return "If that one does not end, look at its log. COPY_TIMEOUT limits each of its copies."
     if report["exit_code"] in INTERRUPTED:
         return "The next pass continues with the images that were not finished."
-    if report.get("problems"):
+    if report.get("problems") and not report.get("images"):
         return "Correct these settings or files. Nothing was looked up or copied."
     errors = {found[1] for row in report.get("images", ()) if (found := _KIND.match(row["error"] or ""))}
     next_pass = report["next_pass"]

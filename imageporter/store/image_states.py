@@ -11,7 +11,7 @@ from typing import Any
 from imageporter.model.reference import Reference, parse
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS
 from imageporter.store.records import FILE
-from imageporter.store.shard_directories import current_shards
+from imageporter.store.shard_directories import merged_shards
 
 MATCHES = "listed AND (?1 = '' OR instr(lower(target), ?1) OR instr(lower(origin), ?1)) AND (?2 = '' OR outcome = ?2)"
 COUNT = f"SELECT outcome, count(*) FROM images WHERE {MATCHES} GROUP BY outcome"  # noqa: S608 (both parts are ours)
@@ -66,7 +66,7 @@ class ImageStates:
 
         At most `most` are returned, after the first `skip`.
         """
-        if not current_shards(self._data_dir):
+        if not merged_shards(self._data_dir):
             return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
         # Each shard gives as many as may be on the page, since nobody knows which of them are.
         rows = self._select(SELECT, search.lower(), outcome, skip + most if most >= 0 else -1, 0)
@@ -81,7 +81,7 @@ class ImageStates:
     def _select(self, query: str, *values: object) -> list[Any]:
         """Return the rows of `query` in the records of this DATA_DIR, or in those of its shards."""
         rows: list[Any] = []
-        for folder in current_shards(self._data_dir).values() or [self._data_dir]:
+        for folder in merged_shards(self._data_dir) or [self._data_dir]:
             with _opened(folder / FILE) as connection:
                 rows += [] if connection is None else connection.execute(query, values).fetchall()
         return rows

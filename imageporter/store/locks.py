@@ -13,12 +13,14 @@ import shlex
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from loguru import logger
 
+from imageporter.model.shard import Shard
 from imageporter.system.errors import AlreadyRunningError, Problems, QueueRunPostponedError, UserError
 from imageporter.system.signals import Shutdown
 
@@ -26,6 +28,7 @@ LOCK = "lock"
 QUEUE_LOCK = "queue.lock"
 PREFIX = "imageporter-"
 POLL_SECONDS = 0.1
+SHARED_SECONDS = 1.0  # others only try these locks for a moment
 
 _PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 _LONGEST_CONTENT = 4096
@@ -83,14 +86,21 @@ def has_temporary_directory() -> bool:
 
 
 @contextmanager
-def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool) -> Iterator[Path]:
+def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool, shard: Shard | None = None) -> Iterator[Path]:
     """Hold the locks of a full pass, or of a queue run (`queue_only`), and yield a new private (0700) directory.
+
+    The locks of a `shard` are in its own directory. Besides, it shares a lock with the other shards of the same number of
+    shards: without it, two runs could copy to one repository at once.
 
     The kernel frees a lock when its process dies, even by `kill -9`. The lock file names the private directory, so that
     the next holder removes what a killed one has left. Raises AlreadyRunningError if another pass runs, and
     InterruptedPassError if a signal arrives while a full pass waits for a queue run.
     """
     with ExitStack() as stack:
+        busy = QueueRunPostponedError if queue_only else AlreadyRunningError
+        if shard is not None:
+            _share(data_dir, shard, stack, busy)
+            data_dir = data_dir / shard.directory
         paths = [data_dir / QUEUE_LOCK] if queue_only else [data_dir / LOCK, data_dir / QUEUE_LOCK]
         descriptors = []
         for path in paths:
@@ -126,6 +136,27 @@ def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool) -> Iterator[Pa
             shutil.rmtree(private, ignore_errors=True)
 
 
+def _share(data_dir: Path, shard: Shard, stack: ExitStack, busy: type[AlreadyRunningError]) -> None:
+    """Hold what all shards of one number of shards hold together.
+
+    Raises `busy` if a run without shards, or one of another number of shards, is running.
+    """
+    common, own = data_dir / QUEUE_LOCK, data_dir / f"shards-{shard.count}.lock"
+    for path in (common, own):
+        descriptor = _open(path)
+        stack.callback(os.close, descriptor)
+        if not _acquire(descriptor, fcntl.LOCK_SH, seconds=SHARED_SECONDS):
+            raise busy([f"a run without shards is running: it holds {path}; this one does not start"])
+    for path in sorted(data_dir.glob("shards-*.lock")):
+        if path != own:
+            descriptor = _open(path)
+            try:
+                if not _acquire(descriptor):
+                    raise busy([f"a shard of another number of shards is running: it holds {path}; this one does not start"])
+            finally:
+                os.close(descriptor)
+
+
 def held_since(data_dir: Path) -> float:
     """Return when the current holder of the lock of a full pass began, in seconds since 1970."""
     return (data_dir / LOCK).stat().st_mtime
@@ -135,18 +166,23 @@ def _wait_for_queue_run(descriptor: int, path: Path, shutdown: Shutdown) -> None
     is_logged = False
     while not _acquire(descriptor):
         if not is_logged:
-            logger.info("a queue run holds {}; this pass waits until it ends", path)
+            logger.info("a queue run or a shard holds {}; this pass waits until it ends", path)
             is_logged = True
         shutdown.wait(POLL_SECONDS)
 
 
-def _acquire(descriptor: int) -> bool:
-    """Lock the file and return True; return False if another process holds the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _acquire(descriptor: int, kind: int = fcntl.LOCK_EX, seconds: float = 0) -> bool:
+    """Lock the file and return True; return False if another process holds the lock, for `seconds` and longer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
 
 
 def _open(path: Path) -> int:

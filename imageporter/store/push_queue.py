@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,18 +19,14 @@ from imageporter.model.outcome import Outcome, Status
 from imageporter.model.rule import Rule
 from imageporter.model.shard import Shard
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS, is_damage
-from imageporter.store.owners import Owner
 from imageporter.store.queue_rows import (
     COUNT,
     DATABASE,
     FILE,
-    RELEASE_ALL,
     SELECT_ALL,
     SELECT_OLDEST,
     SELECT_SINCE,
     SELECT_SOURCE,
-    SELECT_TAKEN,
-    TAKE,
     UPSERT,
     belongs,
     rule_of,
@@ -65,7 +61,7 @@ class PushQueue:
     """The queue in `data_dir`. Threads and processes may share it.
 
     If the file is removed or replaced, it is opened again. Without a connection (no webhook was ever received) the queue is
-    empty. If it is `read_only`, nothing is taken or settled. Only images of `shard` are taken, if there is one.
+    empty. If it is `read_only`, `settle` does nothing. Only images of `shard` are taken, if there is one.
     """
 
     def __init__(
@@ -73,7 +69,6 @@ class PushQueue:
     ) -> None:
         self._data_dir = data_dir
         self._shard = shard
-        self._owner = Owner(data_dir)
         self._connection = connection
         self._inode = self._current_inode()
         self._lock = threading.Lock()
@@ -105,15 +100,12 @@ class PushQueue:
         return self._transaction(upsert)
 
     def take(self) -> tuple[Rule, ...]:
-        """Return the queued images as rules, the oldest first, and take them: no other process does until this one ends.
-
-        They stay queued until `settle` removes them.
-        """
+        """Return the queued images as rules, the oldest first. They stay queued until `settle` removes them."""
         rows: list[tuple[str, str, int]] = []
         path = self._data_dir / FILE
         if self._connection is not None:
             try:
-                rows = self._transaction(self._take)
+                rows = self._transaction(self._own)
             except (*DATABASE_ERRORS, OSError) as error:
                 logger.error("{} cannot be read: {}; the queued images stay queued", path, error)
         rules = []
@@ -126,16 +118,6 @@ class PushQueue:
             except (ValueError, TypeError, AttributeError) as error:  # somebody has edited the file
                 logger.error("{} has an invalid image: {}; it is skipped", path, error)
         return tuple(rules)
-
-    def _take(self, connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
-        """Return the rows of this shard that no other living process has taken, and take them."""
-        owners = dict(connection.execute(SELECT_TAKEN).fetchall())
-        alive = {name for name in set(owners.values()) if self._owner.is_alive(name)}
-        rows = [row for row in self._own(connection) if owners.get(row[1]) not in alive]
-        if rows and not self._read_only:
-            self._owner.begin()
-            connection.executemany(TAKE, [(target, self._owner.name) for _, target, _ in rows])
-        return rows
 
     def _own(self, connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
         """Return the rows of this shard; all of them without one."""
@@ -159,7 +141,7 @@ class PushQueue:
         key = (target, *taken)
         try:
             error = (outcome.error or "") if outcome.status is Status.FAILED else None
-            self._transaction(lambda connection: settle_row(connection, key, error, self._owner.name))
+            self._transaction(lambda connection: settle_row(connection, key, error))
         except (*DATABASE_ERRORS, OSError) as error:
             logger.warning("{} failed: {}; {} stays queued", FILE, error, outcome.image)
 
@@ -187,11 +169,7 @@ class PushQueue:
         return self._transaction(select)
 
     def close(self) -> None:
-        """Release what was taken, and close the file."""
-        if self._taken and not self._read_only and self._connection is not None:
-            with suppress(*DATABASE_ERRORS, OSError):
-                self._transaction(lambda connection: connection.execute(RELEASE_ALL, (self._owner.name,)))
-        self._owner.end()
+        """Close the file."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

@@ -27,17 +27,6 @@ CREATE TABLE IF NOT EXISTS waiting (
   error    TEXT
 ) WITHOUT ROWID
 """
-# Who has taken which image; another process leaves it alone while its owner lives.
-TAKEN_TABLE = """
-CREATE TABLE IF NOT EXISTS taken (
-  target TEXT PRIMARY KEY,
-  owner  TEXT NOT NULL
-) WITHOUT ROWID
-"""
-TAKE = "INSERT OR REPLACE INTO taken VALUES (?, ?)"
-SELECT_TAKEN = "SELECT target, owner FROM taken"
-RELEASE = "DELETE FROM taken WHERE target = ? AND owner = ?"
-RELEASE_ALL = "DELETE FROM taken WHERE owner = ?"
 # If two sources are pushed for one target, the later push wins.
 UPSERT = """
 INSERT INTO waiting (target, source, push, since) VALUES (?, ?, ?, ?)
@@ -54,7 +43,7 @@ UPDATE_FAILED = """
 UPDATE waiting SET attempts = attempts + 1, failing = coalesce(failing, ?), error = ?
 WHERE target = ? AND source = ? AND push = ? RETURNING failing, attempts
 """
-DATABASE = Database(FILE, (TABLE, TAKEN_TABLE), synchronous="FULL", level="ERROR")
+DATABASE = Database(FILE, (TABLE,), synchronous="FULL", level="ERROR")
 
 
 def belongs(target: str, shard: Shard) -> bool:
@@ -71,13 +60,12 @@ def scalar(connection: sqlite3.Connection, query: str, *parameters: str) -> Any:
     return row and row[0]
 
 
-def settle(connection: sqlite3.Connection, key: tuple[Any, ...], error: str | None, owner: str) -> None:
-    """Remove the image `key`, or keep it with its `error`; `owner` has it no longer."""
+def settle(connection: sqlite3.Connection, key: tuple[Any, ...], error: str | None) -> None:
+    """Remove the image `key`, or keep it with its `error`."""
     if error is None:
         connection.execute(DELETE, key)
     else:
         _record_failure(connection, key, error)
-    connection.execute(RELEASE, (key[0], owner))
 
 
 def _record_failure(connection: sqlite3.Connection, key: tuple[Any, ...], error: str) -> None:

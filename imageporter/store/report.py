@@ -1,7 +1,9 @@
 """The report files, as JSON: of the last run of each kind, and of the last dry run of each."""
 
 import json
+import math
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,20 +64,28 @@ def read_whole_report(path: Path) -> Report | None:
     """Return the content of the report `path` with its images, or None if there is no readable report."""
     try:
         content = json.loads(read_regular_file(path, LARGEST))
-        images = [row for row in content.pop("images", ()) if isinstance(row, dict)]
+        images = content.pop("images", [])
         valid: Any = {key: value for key, value in content.items() if _is_valid(key, value)}
-        return cast("Report", valid | {"images": images}) if valid.keys() >= {"started", "finished", "exit_code"} else None
-    except (OSError, TooLargeError, ValueError, AttributeError, TypeError, RecursionError):
+        times = [datetime.fromisoformat(valid[key]) for key in ("started", "finished")]
+        is_whole = (
+            all(time.tzinfo for time in times)
+            and isinstance(valid["dry_run"], bool)
+            and valid["exit_code"] in range(256)
+            and all(isinstance(row[key], str) for row in images for key in ("source", "target", "outcome"))
+            and all(isinstance(row["error"], str | None) for row in images)
+        )
+        return cast("Report", valid | {"images": images}) if is_whole else None
+    except (OSError, TooLargeError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
         return None
 
 
 def _is_valid(key: str, value: object) -> bool:
     """Return whether `key` of a report may have this value. Keys that we do not know are kept."""
     if key in NUMBERS:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if key in TIMES:
         return value is None or isinstance(value, str)
-    if key == "problems":
+    if key in {"problems", "missing"}:
         return isinstance(value, list) and all(isinstance(line, str) for line in value)
     if key == "pulls_left":
         return isinstance(value, dict) and all(isinstance(number, int) for number in value.values())

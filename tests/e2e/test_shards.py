@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -59,7 +60,8 @@ def test_three_shards_are_one_pass(mirror: User, source: Registry, target: Regis
     assert all(outcomes)
     assert [target.digest(f"{name}:1") for name in NAMES] == [source.digest(f"{name}:1") for name in NAMES]
     data = mirror.folder / "data"
-    assert sorted(path.name for path in data.iterdir()) == [f"shard-{number}-of-3" for number in (1, 2, 3)]
+    names = ["queue.lock", *(f"shard-{number}-of-3" for number in (1, 2, 3)), "shards-3.lock"]
+    assert sorted(path.name for path in data.iterdir()) == names
     assert report(mirror, "data/shard-2-of-3")["shard"] == "2/3"
     assert sorted(path.name for path in (data / "shard-2-of-3").iterdir()) == [
         "lock",
@@ -96,31 +98,76 @@ def test_the_merged_report_says_what_failed_and_what_is_missing(mirror: User, so
     code, lines = merged(mirror, "data")
     assert (code, lines) == (1, ["WARNING all shards done: 12 copied, 0 skipped, 2 failed"])
     assert report(mirror)["failing_since"] == report(mirror)["started"]
+
+    # a shard that has not run again: its report is the one of the last merge
+    time.sleep(1)  # reports have whole seconds
+    assert mirror.sync(SHARD="1/2").code in {0, 1}
+    code, lines = merged(mirror, "data")
+    missing = "shard 2/2 has not run since the last merge"
+    assert (code, lines[-1], report(mirror)["missing"]) == (1, f"ERROR {missing}", [missing])
+
     (mirror.folder / "data" / "shard-1-of-2" / "report.json").unlink()
     code, lines = merged(mirror, "data")
-    problem = "data/shard-1-of-2/report.json: shard 1/2 has no report"
-    assert (code, lines[-1]) == (1, f"ERROR {problem}")
-    assert report(mirror)["problems"] == [problem]
-    # shards on machines of their own, each with a DATA_DIR
+    assert (code, lines[-2]) == (1, "ERROR shard 1/2 has no report")
+
+
+def test_shards_on_machines_of_their_own(mirror: User) -> None:
     for number in (1, 2):
-        assert mirror.sync(SHARD=f"{number}/2", DATA_DIR=f"machine-{number}").code in {0, 1}
-    code, lines = merged(mirror, "machine-1/shard-1-of-2", "machine-2/shard-2-of-2")
-    assert (code, len(report(mirror)["images"])) == (1, 14)
-    assert merged(mirror, "nowhere") == (
-        2,
-        [
-            "ERROR nowhere/report.json: there is no report that can be read",
-            "ERROR --merge-reports: there is no report to merge",
-        ],
+        assert mirror.sync(SHARD=f"{number}/2", DATA_DIR=f"machine-{number}").code == 0
+    code, lines = merged(mirror, "machine-1/shard-1-of-2")
+    assert (code, lines[-1]) == (1, "ERROR shard 2/2 has no report")
+    (mirror.folder / "data" / "report.json").unlink()
+    twice = ("machine-1", "machine-2", str(mirror.folder / "machine-2" / "shard-2-of-2"))
+    assert merged(mirror, *twice)[0] == 0
+    assert len(report(mirror)["images"]) == len(NAMES)
+
+
+def test_nothing_to_merge_is_told(mirror: User) -> None:
+    """A volume that is lost must not look like the last good pass."""
+    assert mirror.sync().code == 0
+    with Receiver.serve() as receiver:
+        code, lines = merged(mirror, "data", "nowhere", NOTIFY_URLS=f"json://{receiver.address}/")
+        (message,) = receiver.take()
+    assert (code, lines[-1]) == (2, "ERROR --merge-reports: there is no report of a shard in data, nowhere")
+    assert message.json["title"].endswith(": could not start")
+    assert report(mirror)["exit_code"] == 2
+
+
+def test_a_shard_that_could_not_start_does_not_hide_the_failures_of_others(
+    mirror: User, source: Registry, target: Registry
+) -> None:
+    mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, "gone-1", "gone-2")))
+    run_at_once(mirror, 2)
+    path = mirror.folder / "data" / "shard-1-of-2" / "report.json"
+    for code, expected in ((75, 1), (143, 1), (2, 2)):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"exit_code": code, "images": [], "failed": 0}))
+        (mirror.folder / "data" / "report.json").unlink(missing_ok=True)
+        assert merged(mirror, "data")[0] == expected
+        assert report(mirror)["failing_since"]
+    damages: tuple[dict[str, object], ...] = (
+        {"dry_run": None},
+        {"started": "yesterday"},
+        {"exit_code": 256},
+        {"images": [{}]},
+        {"shard": "1/3"},
     )
+    for broken in damages:
+        path.write_text(json.dumps(content | broken))
+        (mirror.folder / "data" / "report.json").unlink(missing_ok=True)
+        code, lines = merged(mirror, "data")
+        assert code in {1, 2}
+        assert "bug" not in " ".join(lines)
 
 
-def test_after_another_number_of_shards_only_the_new_ones_count(mirror: User) -> None:
+def test_another_number_of_shards_costs_look_ups_only(mirror: User) -> None:
     run_at_once(mirror, 3)
+    time.sleep(1)
     again = run_at_once(mirror, 2)
-    assert {outcome for shard in again for outcome in shard.values()} == {"skipped"}, "it costs look-ups, and no copies"
+    assert {outcome for shard in again for outcome in shard.values()} == {"skipped"}
     assert merged(mirror, "data")[0] == 0
-    assert len(report(mirror)["images"]) == 12
+    assert report(mirror)["shards"].keys() == {"1/2", "2/2"}
+    assert len(report(mirror)["images"]) == len(NAMES)
 
 
 def test_the_status_page_shows_all_shards(mirror: User, target: Registry) -> None:
@@ -166,31 +213,55 @@ def test_each_push_is_taken_by_one_shard(mirror: User, source: Registry, target:
     assert left(mirror) == 0
 
 
-def test_no_push_is_taken_twice_while_the_number_of_shards_changes(mirror: User, source: Registry, target: Registry) -> None:
-    """The old shard 1/2 still runs when the new ones begin. It keeps what it has taken, until it is killed."""
+def test_runs_of_different_numbers_of_shards_exclude_each_other(mirror: User, source: Registry, target: Registry) -> None:
+    """Otherwise an old copy could end after a new one, at the same target."""
     stall = Stall()
     proxy = Proxy(target, stall)
     mirror.images(*((f"{source}/{name}:1", f"{proxy}/{name}:1") for name in NAMES))
     push_all(mirror, source)
-    with mirror.running("sync.py", "--queue", SHARD="1/2", JOBS="1") as old:
+    with mirror.running("sync.py", SHARD="1/2", JOBS="1") as old:
         wait_for(stall.holding.is_set, "its first copy")
+        for env in ({"SHARD": "1/2"}, {"SHARD": "1/3"}, {"SHARD": "2/3"}, {}):
+            assert mirror.run("sync.py", "--queue", **env).code == 75, env
+        for env in ({"SHARD": "1/2"}, {"SHARD": "1/3"}):
+            assert mirror.run("sync.py", **env).code == 75, env
         stall.part = b"no other request"
-        others = [mirror.sync("--queue", SHARD=f"{number}/3").outcomes for number in (1, 2, 3)]
-        taken = Counter(name for shard in others for name in shard)
-        kept = {f"{proxy}/{name}:1" for name in NAMES} - taken.keys()
-        assert set(taken.values()) == {1}
-        assert kept
-        assert left(mirror) == len(kept)
+        second = mirror.sync("--queue", SHARD="2/2")
+        assert second.code == 0
+        assert second.outcomes, "another shard of the same number runs meanwhile"
+        assert left(mirror) == len(NAMES) - len(second.outcomes)
         old.end(signal.SIGKILL)
     stall.release.set()
     rest = [mirror.sync("--queue", SHARD=f"{number}/3").outcomes for number in (1, 2, 3)]
-    assert {name for shard in rest for name in shard} == kept
+    assert {name for shard in rest for name in shard} == {f"{proxy}/{name}:1" for name in NAMES} - second.outcomes.keys()
     assert left(mirror) == 0
-    assert list((mirror.folder / "data" / "owners").iterdir()) == []
 
 
-def test_a_dry_run_takes_nothing(mirror: User, source: Registry) -> None:
+def test_a_failing_queue_run_of_a_shard_notifies_itself(mirror: User, source: Registry) -> None:
     push_all(mirror, source)
-    assert mirror.sync("--queue", DRY_RUN="true", SHARD="1/2").code == 0
-    assert left(mirror) == len(NAMES)
-    assert not (mirror.folder / "data" / "owners").exists()
+    with Hook.of(mirror) as hook:
+        mirror.write("images.json", {f"{source}/never": "r.example.com/never"})
+        assert hook.hook(f"{source}/never:1")[0] == 202
+    with Receiver.serve() as receiver:
+        codes = [
+            mirror.sync("--queue", SHARD=f"{number}/2", NOTIFY_URLS=f"json://{receiver.address}/").code for number in (1, 2)
+        ]
+        assert sorted(codes) == [0, 1]
+        assert len(receiver.take()) == 1
+
+
+def test_a_try_of_a_shard_hides_nothing(mirror: User, target: Registry) -> None:
+    """A dry run, and images on the command line, leave the page as it was."""
+    assert mirror.sync().code == 0
+    assert mirror.sync(DRY_RUN="true", SHARD="1/2").code == 0
+    run = mirror.sync(f"{target}/{NAMES[0]}:1", f"{target}/other:1", SHARD="1/2")
+    assert (run.code, run.outcomes) == (0, {f"{target}/other:1": "copied"})
+    with Hook.of(mirror) as hook:
+        assert hook.text("/")[1].count("<tr><td>") == len(NAMES)
+
+
+def test_an_invalid_shard_changes_no_report(mirror: User) -> None:
+    assert mirror.sync().code == 0
+    before = (mirror.folder / "data" / "report.json").read_text()
+    assert mirror.run("sync.py", SHARD="3/2").code == 2
+    assert (mirror.folder / "data" / "report.json").read_text() == before
