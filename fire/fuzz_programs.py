@@ -217,7 +217,7 @@ UNCHANGED |= {"RETRIES", "RETRY_DELAY_TIME", "SLEEP_TIME", "PROBE_TIMEOUT", "COP
 FREE = sorted({*VARIABLES} - UNCHANGED - set(hostile.SECRETS))
 ODD_DIRECTORIES = ("d\nx", "d\udcff", "a" * 300, "images.json", "", " ", "x/y/z", "-x", "{}", "\x1b[2J")
 DIRECTORIES = mostly(st.just("data"), st.sampled_from(ODD_DIRECTORIES))
-PROGRAM_NAMES = st.sampled_from(("", "nothing", "/bin/true", "/bin/false", "/", "\x1b[31m", "./images.json", f"./{CANARY}"))
+PROGRAM_NAMES = st.sampled_from(("", "nothing", "/bin/true", "/bin/false", "/", "\x1b[31m", "./images.json", CANARY))
 FREE_VALUES = st.dictionaries(st.sampled_from(FREE), hostile.VALUES.filter(lambda value: value != CANARY), max_size=4)
 GOOD_IMAGES = st.lists(st.fixed_dictionaries({"source": hostile.GOOD_SOURCES, "target": hostile.GOOD_SOURCES}), max_size=3)
 STEMS = {"accounts": hostile.ACCOUNTS, "config": hostile.COMBINED, "configs/sync": hostile.SYNC_FILES}

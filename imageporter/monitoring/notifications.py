@@ -103,11 +103,10 @@ def _deliver(urls: Secret, message: Message, shutdown: Shutdown) -> bool:
     for number, one in enumerate(found, start=1):
         if one.delivered:
             logger.info("notified by {}", one.service)
-        else:
-            service = one.service or "a URL that apprise does not understand"
-            late = f": no end after {SECONDS} seconds" if one.service and one.delivered is None else ""
+        elif one.service:  # else it is one of the problems
+            late = f": no end after {SECONDS} seconds" if one.delivered is None else ""
             status = f": HTTP status {one.status}" if one.status else late
-            logger.warning("notification {} of {} ({}) could not be delivered{}", number, len(found), service, status)
+            logger.warning("notification {} of {} ({}) could not be delivered{}", number, len(found), one.service, status)
     return all(one.delivered for one in found)
 
 
