@@ -207,7 +207,7 @@ $(TOOLS)/.promtool:
 # A real browser for the status page, with a font for its Chinese; likewise.
 $(TOOLS)/.chromium:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { apt-get update -qq && \
-	  apt-get install --yes -qq --no-install-recommends chromium chromium-driver fonts-wqy-zenhei; } \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends chromium chromium-driver fonts-wqy-zenhei; } \
 	  || echo "without chromium and chromedriver, the test of the status page in a browser is skipped" >&2
 	@mkdir -p $(TOOLS) && touch $@
 
