@@ -574,7 +574,7 @@ def test_a_full_pass_waits_for_a_queue_run(user: User, source: Registry, target:
     wait_for(stall.holding.is_set, "the copy began")
     assert user.sync("--queue").code == 75
     with user.running("sync.py") as running:
-        wait_for(lambda: "a queue run or a shard holds data/queue.lock; this pass waits until it ends" in running.output, "it waits")
+        wait_for(lambda: "a shard holds data/queue.lock; this pass waits until it ends" in running.output, "it waits")
         stall.release.set()
         assert running.process.wait(60) == 0
         assert "pass done: 0 copied, 1 skipped, 0 failed" in running.output
