@@ -17,13 +17,12 @@ import shlex
 from collections.abc import Sequence
 
 from imageporter.config.configuration import FOR_HOOK, load_configuration, warn_of_misspelt_variables
-from imageporter.config.settings import read_settings, terminal_is_dumb
+from imageporter.config.settings import configure_logs, read_settings
 from imageporter.hook import authentication, server
 from imageporter.hook.app import create_app
 from imageporter.hook.reload import RouteReloader
 from imageporter.store import locks
 from imageporter.store.push_queue import open_queue
-from imageporter.system import logs
 from imageporter.system.errors import Problems, UserError, error_handler
 
 
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     with Shutdown() as shutdown:
         problems = Problems()
         given = read_settings({}, problems)
-        logs.configure(given.log_level, given.log_format, no_color=given.no_color, dumb_terminal=terminal_is_dumb())
+        configure_logs(given)
         warn_of_misspelt_variables(given)
         configuration = load_configuration(given, problems, FOR_HOOK)
         settings = configuration.settings

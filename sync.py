@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imageporter.config.configuration import Parts, load_configuration, warn_of_misspelt_variables
-from imageporter.config.settings import Settings, process_environ, terminal_is_dumb, tool_environ
+from imageporter.config.settings import Settings, configure_logs, process_environ, tool_environ
 from imageporter.config.sharding import rules_of, with_shard
 from imageporter.engine import expansion, merging, summary
 from imageporter.engine.referrers import Referrers
@@ -46,7 +46,6 @@ from imageporter.registry.proxies import check_proxy_variables
 from imageporter.schedule.supercronic import Supercronic
 from imageporter.store import locks, push_queue
 from imageporter.store.records import Records, open_records
-from imageporter.system import logs
 from imageporter.system.errors import Problems, UserError, error_handler
 from imageporter.system.programs import check_crane, find_program
 from imageporter.system.stopwatch import Stopwatch
@@ -147,7 +146,7 @@ def merge_reports(argv: Sequence[str], folders: Sequence[str], shutdown: Shutdow
     """Write one report of all shards below `folders`, and tell how they ended; return the worst of their exit codes."""
     problems = Problems()
     settings = replace(command_line.load_settings(argv, problems), shard=None)
-    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    configure_logs(settings)
     locks.prepare(settings.data_dir, settings.data_dir, problems)
     announcements.check(settings, problems, shutdown)
     problems.raise_if_any()
@@ -168,7 +167,7 @@ def notify_test(argv: Sequence[str], shutdown: Shutdown) -> int:
 
     problems = Problems()
     settings = command_line.load_settings(argv, problems)
-    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    configure_logs(settings)
     if settings.notify_urls is not None:
         notifications.check(settings.notify_urls, problems, shutdown)
     elif not len(problems):
@@ -224,7 +223,7 @@ def read(argv: Sequence[str], shutdown: Shutdown) -> Plan:
 def read_into(argv: Sequence[str], problems: Problems, shutdown: Shutdown) -> Plan:
     """Read the settings and the files that they name. Every mistake is added to `problems`."""
     settings = command_line.load_settings(argv, problems)
-    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=terminal_is_dumb())
+    configure_logs(settings)
     warn_of_misspelt_variables(settings)
     is_for_all = settings.image_arguments or settings.explain is not None
     settings = replace(settings, shard=None) if is_for_all else with_shard(settings, problems)

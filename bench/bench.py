@@ -20,7 +20,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from measure import Measured, measured  # noqa: E402
+from measure import Measured, measured, processor  # noqa: E402
 from peers import OURS, Job, Tool, missing, tools, versions  # noqa: E402
 from registries import ACCOUNT, MIRROR, Listener, Name, Store, stores  # noqa: E402
 from tables import MIB, WORKS, document, goals, table, with_results  # noqa: E402
@@ -164,18 +164,14 @@ class Bench:
         """Write the rows so far."""
         about = {
             "date": datetime.now(UTC).date().isoformat(),
-            "machine": f"{os.cpu_count()} cores, {_cpu()}, Linux {platform.release()}, Python {platform.python_version()}",
+            "machine": f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}, "
+            f"Python {platform.python_version()}",
             "versions": self._versions,
             "latency": "15 ms each way (slow), none (bare)",
             "rows": self.rows,
             "failures": self.failures,
         }
         self._out.write_text(json.dumps(about, indent=1) + "\n")
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _run(works: str, networks: list[str], out: Path, part: int) -> bool:

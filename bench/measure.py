@@ -1,6 +1,7 @@
 """Run a program and measure it and all processes that it starts: seconds, CPU, peak memory."""
 
 import os
+import platform
 import signal
 import subprocess
 import threading
@@ -28,6 +29,12 @@ class Measured:
     own_cpu: float
     memory: int
     code: int
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 class _Tree:

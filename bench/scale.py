@@ -22,7 +22,7 @@ from pathlib import Path
 BUNDLE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(BUNDLE), str(BUNDLE / "tests"), str(BUNDLE / "bench")]
 
-from measure import measured  # noqa: E402
+from measure import measured, processor  # noqa: E402
 from support import User, certify, start, wait_for  # noqa: E402
 
 STANDIN = BUNDLE / ".tools" / "standin"
@@ -73,7 +73,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, standins(Path(folder), delay) as (authority, hosts):
             figures.append(run(Path(folder), authority, hosts, LATENCY_IMAGES, delay, probes))
             print(figures[-1], flush=True)
-    machine = f"{os.cpu_count()} cores, {_cpu()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}"
     kept = {"day": datetime.now(UTC).date().isoformat(), "machine": machine, "limit": limit}
     RESULTS.write_text(json.dumps(kept | {"figures": [asdict(one) for one in figures]}, indent=1) + "\n")
     write_page()
@@ -186,11 +186,6 @@ def hour_lines(figures: Sequence[Figures]) -> Iterator[str]:
         rate, share = one.images / one.wall, one.cpu / one.wall
         hour = f"{3600 * rate / 1e6:.2f} million"
         yield f"| {one.delay} ms | {one.probes} | {rate:,.0f} | {hour} | {100 * share:.0f} % of a core |"
-
-
-def _cpu() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":

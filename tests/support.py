@@ -347,21 +347,14 @@ class Hook:
         with user.running("hook.py", **(cls.ENV | env)) as running:
             yield cls(running)
 
-    def call(
-        self,
-        path: str,
-        method: str = "GET",
-        body: bytes | None = None,
-        headers: Mapping[str, str] = {},
-        account: tuple[str, str] | None = ACCOUNT,
-    ) -> tuple[int, Any]:
-        """Call it; gives the status and the JSON of the answer."""
-        status, text, _ = self.request(path, method, body, headers, account)
+    def call(self, *words: Any, **more: Any) -> tuple[int, Any]:
+        """Call it, as `request` does; gives the status and the JSON of the answer."""
+        status, text = self.text(*words, **more)
         return status, json.loads(text) if text else None
 
-    def text(self, path: str, method: str = "GET", body: bytes | None = None, **more: Any) -> tuple[int, str]:
-        """Call it; gives the status and the text of the answer."""
-        return self.request(path, method, body, **more)[:2]
+    def text(self, *words: Any, **more: Any) -> tuple[int, str]:
+        """Call it, as `request` does; gives the status and the text of the answer."""
+        return self.request(*words, **more)[:2]
 
     def request(
         self,

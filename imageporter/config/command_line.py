@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from imageporter import __version__
@@ -84,6 +85,7 @@ def _variables() -> str:
     )
 
 
+@cache  # four questions are asked of the same flags
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sync.py",

@@ -22,13 +22,14 @@ MAX_RETRIES = 1000
 MAX_QUEUE_LIMIT = 1_000_000
 LONGEST_SECRET = 1 << 16  # bytes
 
-# What the programs that a pass starts may see, and what only those that send requests may: a proxy's URL holds an account.
+# The variables that every program of a pass gets.
 FOR_TOOLS = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL"),
         *("GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"),
     }
 )
+# Only programs that send requests get these, because the URL of a proxy may hold an account.
 FOR_REQUESTS = frozenset(
     {
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
@@ -250,9 +251,13 @@ def read_secret(name: str, environ: Mapping[str, str]) -> str | None:
         raise ValueError(f"the file in {name}_FILE cannot be read; correct it") from None
 
 
-def terminal_is_dumb() -> bool:
-    """Return whether the terminal can only append lines."""
-    return os.environ.get("TERM", "dumb") == "dumb"
+def configure_logs(settings: Settings) -> None:
+    """Send the log where, and as, `settings` and the terminal say."""
+    from imageporter.system import logs  # noqa: PLC0415 (sync.py --help does not pay for it)
+
+    # A dumb terminal can only append lines.
+    is_dumb = os.environ.get("TERM", "dumb") == "dumb"
+    logs.configure(settings.log_level, settings.log_format, no_color=settings.no_color, dumb_terminal=is_dumb)
 
 
 def process_environ() -> dict[str, str]:

@@ -167,7 +167,7 @@ class Backoffs:
 
     @property
     def rests(self) -> int:
-        """How often a registry was left alone for a while."""
+        """How many back-offs there were, of all registries."""
         return sum(one.rests for one in self._by_host.values())
 
     def of(self, host: str) -> Backoff:

@@ -42,8 +42,7 @@ def merge(found: Mapping[Shard, Report], previous: Report | None) -> dict[str, A
     reports = list(found.values())
     count = next(iter(found)).count
     merged = {str(shard): report["finished"] for shard, report in found.items()}
-    before: Any = None if previous is None else previous.get("shards")
-    known = before if isinstance(before, dict) else {}
+    known: Mapping[str, str] = previous.get("shards", {}) if previous else {}
     missing = [f"shard {shard} has no report" for shard in _all(count) if shard not in found]
     missing += [f"shard {name} has not run since the last merge" for name, end in merged.items() if known.get(name) == end]
     codes = [report["exit_code"] for report in reports] + ([1] if missing else [])

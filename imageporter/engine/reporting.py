@@ -1,4 +1,4 @@
-"""What the report files say, and who is told: how a run ended, or why it did not start."""
+"""The reports of runs: how each ended, or why it did not start. They are written, and sent to those who want to know."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from imageporter.config.settings import Settings
 from imageporter.engine.merging import merge
 from imageporter.engine.summary import summarize
 from imageporter.model.outcome import Outcome
-from imageporter.model.report import LOCKED, SCHEMA_VERSION, Report, RunKind, failing_since, is_failure
+from imageporter.model.report import SCHEMA_VERSION, Report, RunKind, failing_since, is_failure
 from imageporter.model.shard import Shard
 from imageporter.model.traffic import Traffic
 from imageporter.monitoring import announcements
@@ -25,7 +25,7 @@ OF_SHARDS = ("SHARD:", "SHARDS:", "JOB_COMPLETION_INDEX:")
 
 
 class Reporter:
-    """Writes the report of a run with `settings`, and tells whom they name."""
+    """Writes the report of a run, and notifies those whom its `settings` name."""
 
     def __init__(self, settings: Settings, shutdown: Shutdown) -> None:
         self._settings = settings
@@ -75,12 +75,10 @@ class Reporter:
             content = self._content((), stopwatch, error.exit_code, NO_TRAFFIC)
             content["problems"] = [line.encode(errors="backslashreplace").decode() for line in error.lines]
             content["images"] = []
-            # The running pass may have written its own report, which matters more. It wrote the lock when it began.
-            # A report of another refusal is none of it.
-            is_locked = isinstance(error, AlreadyRunningError) and not (
-                self._previous and self._previous.get("exit_code") == LOCKED
-            )
-            newest = locks.held_since(self._settings.state_dir) if is_locked else None
+            # The running pass may have written its own report, which matters more. It wrote the lock when it began. The second
+            # refusal in a row replaces the report of the first one.
+            is_first = isinstance(error, AlreadyRunningError) and not is_failure(error.exit_code, self._previous)
+            newest = locks.held_since(self._settings.state_dir) if is_first else None
             if os.access(self._settings.state_dir, os.W_OK):  # otherwise that is one of the problems
                 write_report(self._path, content, unless_newer_than=newest)
             self.announce(content)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from loguru import logger
@@ -63,10 +63,9 @@ def log_image_done(outcome: Outcome) -> None:
 def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch, accounts: Accounts) -> None:
     """Log the summary: the counts, then the failures and warnings, which were logged before, by registry and reason."""
     counts = summarize(outcomes, stopwatch)
-    words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
     how = "interrupted" if "interrupted" in counts else "done"
     level = "WARNING" if counts["failed"] else "INFO"
-    logs.log_event("pass.done", f"{name} {how}: {words} in {stopwatch.seconds:.1f} s", level, **counts)
+    logs.log_event("pass.done", f"{name} {how}: {_words(counts)} in {stopwatch.seconds:.1f} s", level, **counts)
     groups: dict[tuple[Status, str | None, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if reason := outcome.reason or outcome.error:
@@ -89,11 +88,15 @@ def log_pass_done(outcomes: Sequence[Outcome], name: str, stopwatch: Stopwatch, 
 def log_merged(report: Report) -> None:
     """Log the summary of the merged report of all shards."""
     counts: dict[str, Any] = {_key(one): cast("Any", report).get(_key(one), 0) for one in _COUNTED}
-    words = ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
     level = "WARNING" if report["exit_code"] else "INFO"
-    logs.log_event("pass.done", f"all shards done: {words}", level, seconds=report["seconds"], **counts)
+    logs.log_event("pass.done", f"all shards done: {_words(counts)}", level, seconds=report["seconds"], **counts)
     for line in (*report.get("missing", ()), *report.get("problems", ())):
         logger.error("{}", line)
+
+
+def _words(counts: Mapping[str, Any]) -> str:
+    """Return `3 copied, 0 skipped, 1 failed`."""
+    return ", ".join(f"{counts[_key(one)]} {one}" for one in _COUNTED if one is not Status.WOULD_COPY or counts[_key(one)])
 
 
 def _first(outcomes: Sequence[Outcome], host: str | None) -> str:

@@ -46,7 +46,7 @@ class Report(TypedDict):
     interrupted: NotRequired[Count]
     seconds: Annotated[float, Field(ge=0)]
     lookups: Annotated[int, Field(ge=0, description="look-ups of digests")]
-    backoffs: Annotated[int, Field(ge=0, description="how often a registry was left alone for a while")]
+    backoffs: Annotated[int, Field(ge=0, description="back-offs of registries")]
     pulls_left: Annotated[dict[str, int], Field(description="what registries that limit pulls said last, by registry")]
     failing_since: Annotated[Time | None, Field(description="start of the first of the failed runs that this one ends")]
     last_success: Annotated[Time | None, Field(description="end of the last run with exit code 0")]

@@ -1,1 +1,1 @@
-"""Who is told of a run, and what is shown of it: notifications, pings, metrics and the page."""
+"""Telling people and machines how a run ended: notifications, pings, metrics and the status page."""

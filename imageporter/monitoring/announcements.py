@@ -57,7 +57,7 @@ def _write_metrics(settings: Settings, report: Report, _: Report | None, __: Shu
     if settings.metrics_file:
         from imageporter.monitoring import metrics_file  # noqa: PLC0415
 
-        metrics_file.write(settings, is_known="problems" in report)
+        metrics_file.write(settings.metrics_file, settings, is_known="problems" in report)
 
 
 def _write_page(settings: Settings, report: Report, _: Report | None, __: Shutdown) -> None:

@@ -18,7 +18,7 @@ from imageporter.store.image_states import ImageStates
 from imageporter.store.push_queue import NoQueueError, open_queue
 from imageporter.store.report import QUEUE_REPORT, REPORT, read_report
 
-OUTCOMES = {"copied": "copied", "skipped": "skipped", "failed": "failed", "interrupted": "interrupted"}
+OUTCOMES = ("copied", "skipped", "failed", "interrupted")
 RUNS = {"pass": REPORT, "queue": QUEUE_REPORT}
 
 
@@ -49,7 +49,7 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
     exit_code = gauge("last_run_exit_code", "The exit code of the last run; 0 is success.")
     images = gauge("last_run_images", "Images of the last run.", "outcome")
     lookups = gauge("last_run_lookups", "Look-ups of digests in the last run.")
-    backoffs = gauge("last_run_backoffs", "How often the last run left a registry alone for a while.")
+    backoffs = gauge("last_run_backoffs", "Back-offs of registries in the last run.")
     pulls = Gauge(
         "imageporter_registry_pulls_left",
         "Pulls that a registry still granted when asked last.",
@@ -63,8 +63,8 @@ def _add_runs(reports: dict[str, Report], registry: CollectorRegistry) -> None:
         failing.labels(run).set(_timestamp(known.get("failing_since")))
         duration.labels(run).set(known.get("seconds", 0))
         exit_code.labels(run).set(known.get("exit_code", 0))
-        for key, outcome in OUTCOMES.items():
-            number = known.get(key, 0) - (known.get("interrupted", 0) if key == "failed" else 0)
+        for outcome in OUTCOMES:
+            number = known.get(outcome, 0) - (known.get("interrupted", 0) if outcome == "failed" else 0)
             images.labels(run, outcome).set(number)
         lookups.labels(run).set(known.get("lookups", 0))
         backoffs.labels(run).set(known.get("backoffs", 0))
@@ -103,7 +103,7 @@ def _add_images(states: ImageStates, registry: CollectorRegistry) -> None:
         registry=registry,
     )
     for image in states.select():
-        equal.labels(image.source, image.target).set(image.outcome in {"copied", "skipped"})
+        equal.labels(image.source, image.target).set(image.is_up_to_date)
         verified.labels(image.source, image.target).set(image.verified or 0)
 
 

@@ -46,21 +46,20 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def write(settings: Settings, *, is_known: bool) -> None:
-    """Replace METRICS_FILE, atomically: node_exporter may read it at any time.
+def write(path: Path, settings: Settings, *, is_known: bool) -> None:
+    """Replace METRICS_FILE, `path`, atomically: node_exporter may read it at any time.
 
     An error is logged, unless `is_known`: then it is among the problems of the settings.
     """
     from imageporter.monitoring import metrics  # noqa: PLC0415 (prometheus_client is slow to import; `check` needs none)
 
-    path = settings.metrics_file
+    level = "DEBUG" if is_known else "ERROR"
     try:
-        if path is not None and (reason := _reason_against(path)):
-            logger.log("DEBUG" if is_known else "ERROR", "METRICS_FILE: {}", reason)
-        elif path is not None:
-            content = metrics.render(settings.data_dir, per_image=settings.metrics_per_image)
-            with directory_lock(path.parent), replacing(path) as file:
-                file.write(content.decode())
+        if reason := _reason_against(path):
+            logger.log(level, "METRICS_FILE: {}", reason)
+            return
+        content = metrics.render(settings.data_dir, per_image=settings.metrics_per_image)
+        with directory_lock(path.parent), replacing(path) as file:
+            file.write(content.decode())
     except OSError as error:
-        message = "METRICS_FILE: {} cannot be written: {}"
-        logger.log("DEBUG" if is_known else "ERROR", message, path, error.strerror or "another process holds its directory")
+        logger.log(level, "METRICS_FILE: {} cannot be written: {}", path, error.strerror)

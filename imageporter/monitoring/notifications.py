@@ -127,7 +127,8 @@ def _apprise(urls: Secret, message: Message | None, shutdown: Shutdown) -> list[
             environ |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), path_of(descriptors[-1]))
         # Its own folder is none that it imports from, but the libraries may be where only PYTHONPATH says.
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        environ["NO_PROXY"] = no_proxy(environ.get("NO_PROXY") or environ.get("no_proxy") or "")
+        given = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+        environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), no_proxy(given))  # the library prefers the small letters
         command = (sys.executable, "-P", str(SENDER), path_of(task))
         output = ""
         try:

@@ -43,18 +43,18 @@ class View:
     outcome: str = ""
     page: int = 1
     language: str = "en"
-    standalone: bool = field(default=False)  # a file, with its style sheet in it
+    standalone: bool = False  # a file, with its style sheet in it
 
 
 def render(view: View) -> str:
     """Return the HTML of `view`."""
-    translate = translator(view.language)
+    now = datetime.now().astimezone()
     return _template().render(
-        t=translate,
+        t=translator(view.language),
         css=style_sheet() if view.standalone else "",
         version=__version__,
-        now=datetime.now().astimezone().isoformat(),
-        zone=datetime.now().astimezone().tzname(),
+        now=now.isoformat(),
+        zone=now.tzname(),
         report=view.report or {},
         failures=view.counts.get("failed", 0),
         verdict=_verdict(view.report, view.language),

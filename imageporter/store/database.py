@@ -1,6 +1,6 @@
 """SQLite files in DATA_DIR. A file that is damaged, or not ours, is moved aside and replaced."""
 
-import fcntl
+import errno
 import os
 import sqlite3
 import time
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loguru import logger
+
+from imageporter.system.file_locks import acquire
 
 APPLICATION_ID = 0x696D7074  # "impt"; it distinguishes our files from those of other programs
 VERSION = 1
@@ -104,15 +106,8 @@ def directory_lock(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on the directory `folder`. Raises BlockingIOError if it is not free within BUSY_SECONDS."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
+        if not acquire(descriptor, seconds=BUSY_SECONDS):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         yield
     finally:
         os.close(descriptor)

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imageporter.model.outcome import Status
 from imageporter.model.reference import Reference, parse
 from imageporter.store.database import BUSY_SECONDS, DATABASE_ERRORS
 from imageporter.store.records import FILE
@@ -19,7 +20,6 @@ SELECT = f"""
 SELECT target, origin, digest, verified, copied, failing, outcome, error, seconds FROM images WHERE {MATCHES}
 ORDER BY outcome IN ('copied', 'skipped'), target LIMIT ?3 OFFSET ?4
 """  # noqa: S608 (likewise)
-GOOD = ("copied", "skipped")
 SELECT_ORIGINS = "SELECT origin, target FROM images WHERE listed AND (?1 = '' OR target = ?1) ORDER BY target"
 
 
@@ -43,6 +43,11 @@ class ImageState:
         return " " not in self.target and all(set(":@") & set(name.rpartition("/")[2]) for name in (self.target, self.source))
 
     @property
+    def is_up_to_date(self) -> bool:
+        """Whether the target was equal to the source in the last run."""
+        return self.outcome in {Status.COPIED, Status.SKIPPED}
+
+    @property
     def source(self) -> str:
         """The source, without the options."""
         return self.origin.partition(" ")[0]
@@ -57,7 +62,7 @@ class ImageStates:
     def count(self, search: str = "") -> dict[str, int]:
         """Return the number of images by outcome, of those whose source or target contains `search`."""
         counts: Counter[str] = Counter()
-        for outcome, number in self._select(COUNT, search.lower(), ""):
+        for outcome, number in _select(self._folders(), COUNT, search.lower(), ""):
             counts[outcome or ""] += number
         return dict(counts)
 
@@ -66,25 +71,31 @@ class ImageStates:
 
         At most `most` are returned, after the first `skip`.
         """
-        if not merged_shards(self._data_dir):
-            return [ImageState(*row) for row in self._select(SELECT, search.lower(), outcome, most, skip)]
+        folders = self._folders()
+        if len(folders) == 1:
+            return [ImageState(*row) for row in _select(folders, SELECT, search.lower(), outcome, most, skip)]
         # Each shard gives as many as may be on the page, since nobody knows which of them are.
-        rows = self._select(SELECT, search.lower(), outcome, skip + most if most >= 0 else -1, 0)
-        found = sorted((ImageState(*row) for row in rows), key=lambda one: (one.outcome in GOOD, one.target))
+        rows = _select(folders, SELECT, search.lower(), outcome, skip + most if most >= 0 else -1, 0)
+        found = sorted((ImageState(*row) for row in rows), key=lambda one: (one.is_up_to_date, one.target))
         return found[skip : skip + most] if most >= 0 else found[skip:]
 
     def pairs(self, target: str = "") -> list[tuple[Reference, Reference]]:
         """Return source and target of each image; only that of `target` if it is given."""
-        found = [ImageState(name, origin) for origin, name in self._select(SELECT_ORIGINS, target)]
+        found = [ImageState(name, origin) for origin, name in _select(self._folders(), SELECT_ORIGINS, target)]
         return [(parse(one.source), parse(one.target)) for one in found if one.is_image]
 
-    def _select(self, query: str, *values: object) -> list[Any]:
-        """Return the rows of `query` in the records of this DATA_DIR, or in those of its shards."""
-        rows: list[Any] = []
-        for folder in merged_shards(self._data_dir) or [self._data_dir]:
-            with _opened(folder / FILE) as connection:
-                rows += [] if connection is None else connection.execute(query, values).fetchall()
-        return rows
+    def _folders(self) -> list[Path]:
+        """Return where the records are: in the directories of the shards that were merged, or in DATA_DIR itself."""
+        return merged_shards(self._data_dir) or [self._data_dir]
+
+
+def _select(folders: Iterable[Path], query: str, *values: object) -> list[Any]:
+    """Return the rows of `query` in the records of all `folders`."""
+    rows: list[Any] = []
+    for folder in folders:
+        with _opened(folder / FILE) as connection:
+            rows += [] if connection is None else connection.execute(query, values).fetchall()
+    return rows
 
 
 @contextmanager

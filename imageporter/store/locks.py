@@ -13,7 +13,6 @@ import shlex
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from loguru import logger
 
 from imageporter.model.shard import Shard
 from imageporter.system.errors import AlreadyRunningError, Problems, QueueRunPostponedError, UserError
+from imageporter.system.file_locks import acquire
 from imageporter.system.signals import Shutdown
 
 LOCK = "lock"
@@ -107,11 +107,11 @@ def hold(data_dir: Path, shutdown: Shutdown, *, queue_only: bool, shard: Shard |
             descriptors.append(_open(path))
             stack.callback(os.close, descriptors[-1])
         if queue_only:
-            if not _acquire(descriptors[0]):
+            if not acquire(descriptors[0]):
                 line = f"another pass is running: it holds {paths[0]}; the queued images wait for the next queue run"
                 raise QueueRunPostponedError([line])
         else:
-            if not _acquire(descriptors[0]):
+            if not acquire(descriptors[0]):
                 raise AlreadyRunningError([f"another pass is running: it holds {paths[0]}; this one does not start"])
             _wait_for_queue_run(descriptors[1], paths[1], shutdown)
 
@@ -145,13 +145,13 @@ def _share(data_dir: Path, shard: Shard, stack: ExitStack, busy: type[AlreadyRun
     for path in (common, own):
         descriptor = _open(path)
         stack.callback(os.close, descriptor)
-        if not _acquire(descriptor, fcntl.LOCK_SH, seconds=SHARED_SECONDS):
+        if not acquire(descriptor, fcntl.LOCK_SH, seconds=SHARED_SECONDS):
             raise busy([f"a run without shards is running: it holds {path}; this one does not start"])
     for path in sorted(data_dir.glob("shards-*.lock")):
         if path != own:
             descriptor = _open(path)
             try:
-                if not _acquire(descriptor):
+                if not acquire(descriptor):
                     raise busy([f"a shard of another number of shards is running: it holds {path}; this one does not start"])
             finally:
                 os.close(descriptor)
@@ -164,25 +164,11 @@ def held_since(data_dir: Path) -> float:
 
 def _wait_for_queue_run(descriptor: int, path: Path, shutdown: Shutdown) -> None:
     is_logged = False
-    while not _acquire(descriptor):
+    while not acquire(descriptor):
         if not is_logged:
             logger.info("a queue run or a shard holds {}; this pass waits until it ends", path)
             is_logged = True
         shutdown.wait(POLL_SECONDS)
-
-
-def _acquire(descriptor: int, kind: int = fcntl.LOCK_EX, seconds: float = 0) -> bool:
-    """Lock the file and return True; return False if another process holds the lock, for `seconds` and longer."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL_SECONDS)
-        else:
-            return True
 
 
 def _open(path: Path) -> int:

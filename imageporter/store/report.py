@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +18,6 @@ IMAGES = b',\n "images": ['
 LARGEST_HEAD = 1 << 20  # bytes
 LARGEST = 1 << 30  # bytes
 COUNTS = ("copied", "skipped", "failed", "would_copy", "interrupted", "lookups", "backoffs")
-NUMBERS = frozenset({"exit_code", "seconds", *COUNTS})
-TIMES = frozenset({"started", "finished", "failing_since", "last_success", "next_pass"})
 REPORT = "report.json"
 QUEUE_REPORT = "report-queue.json"
 FILES: Mapping[RunKind, str] = {"pass": REPORT, "queue": QUEUE_REPORT, "images": "report-images.json"}
@@ -81,12 +79,26 @@ def read_whole_report(path: Path) -> Report | None:
 
 def _is_valid(key: str, value: object) -> bool:
     """Return whether `key` of a report may have this value. Keys that we do not know are kept."""
-    if key in NUMBERS:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if key in TIMES:
-        return value is None or isinstance(value, str)
-    if key in {"problems", "missing"}:
-        return isinstance(value, list) and all(isinstance(line, str) for line in value)
-    if key == "pulls_left":
-        return isinstance(value, dict) and all(isinstance(number, int) for number in value.values())
-    return key != "images"
+    return key != "images" and (key not in _CHECKS or _CHECKS[key](value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_time(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("exit_code", "seconds", *COUNTS), _is_number),
+    **dict.fromkeys(("started", "finished", "failing_since", "last_success", "next_pass"), _is_time),
+    **dict.fromkeys(("problems", "missing"), _are_texts),
+    "shard": lambda value: isinstance(value, str),
+    "shards": lambda value: isinstance(value, dict) and all(isinstance(end, str) for end in value.values()),
+    "pulls_left": lambda value: isinstance(value, dict) and all(isinstance(left, int) for left in value.values()),
+}

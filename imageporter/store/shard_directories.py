@@ -21,12 +21,9 @@ def shard_directories(data_dir: Path) -> list[Path]:
 def merged_shards(data_dir: Path) -> list[Path]:
     """Return the directories of the shards that the report of `data_dir` was merged from; none if no shards made it."""
     directories = shard_directories(data_dir)
-    if not directories:
-        return []
-    shards = (read_report(data_dir / REPORT) or {"shards": None}).get("shards")
-    if not isinstance(shards, dict):
-        return []
-    return [path for path in directories if str(_shard(path)) in shards]
+    report = read_report(data_dir / REPORT) if directories else None
+    merged = report.get("shards", {}) if report else {}
+    return [path for path in directories if str(_shard(path)) in merged]
 
 
 def _shard(path: Path) -> Shard | None:

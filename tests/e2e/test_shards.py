@@ -151,6 +151,7 @@ def test_a_shard_that_could_not_start_does_not_hide_the_failures_of_others(
         {"exit_code": 256},
         {"images": [{}]},
         {"shard": "1/3"},
+        {"shard": 5},
     )
     for broken in damages:
         path.write_text(json.dumps(content | broken))
