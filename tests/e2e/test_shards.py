@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import count
 from typing import Any
 
 import pytest
 from receivers import Receiver
 from support import BUNDLE, Hook, Proxy, Registry, Stall, User, wait_for
+
+from imageporter.model.reference import parse
+from imageporter.model.shard import Shard
 
 NAMES = tuple(f"app-{number}" for number in range(12))
 
@@ -93,7 +97,9 @@ def test_three_shards_are_one_pass(mirror: User, source: Registry, target: Regis
 
 
 def test_the_merged_report_says_what_failed_and_what_is_missing(mirror: User, source: Registry, target: Registry) -> None:
-    mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, "gone-1", "gone-2")))
+    # The target's port is part of the name that decides the shard: take names of which the second shard has one.
+    of_second = (name for name in map("gone-{}".format, count()) if Shard(2, 2).has(parse(f"{target}/{name}:1")))
+    mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, next(of_second))))
     run_at_once(mirror, 2)
     code, lines = merged(mirror, "data")
     assert (code, lines) == (1, ["WARNING all shards done: 12 copied, 0 skipped, 2 failed"])
@@ -136,7 +142,9 @@ def test_nothing_to_merge_is_told(mirror: User) -> None:
 def test_a_shard_that_could_not_start_does_not_hide_the_failures_of_others(
     mirror: User, source: Registry, target: Registry
 ) -> None:
-    mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, "gone-1", "gone-2")))
+    # The target's port is part of the name that decides the shard: take names of which the second shard has one.
+    of_second = (name for name in map("gone-{}".format, count()) if Shard(2, 2).has(parse(f"{target}/{name}:1")))
+    mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, next(of_second))))
     run_at_once(mirror, 2)
     path = mirror.folder / "data" / "shard-1-of-2" / "report.json"
     for code, expected in ((75, 1), (143, 1), (2, 2)):
