@@ -24,7 +24,10 @@ RUN pip install --no-cache-dir --disable-pip-version-check --no-compile --target
  && python -m compileall -q --invalidation-mode unchecked-hash -s /libraries -p /app/libraries /libraries
 
 FROM ${BASE_REGISTRY}/python:${PYTHON_VERSION}-slim
+# `make image` passes the version, which imageporter/__init__.py holds.
+ARG VERSION
 LABEL org.opencontainers.image.title="ImagePorter" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.description="Makes every target image equal to its source image, on a schedule" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=tools /tools/ /usr/local/bin/

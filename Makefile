@@ -22,7 +22,8 @@ else
 VENV   := .venv
 TOOLS  := .tools
 PYTHON ?= python3
-IMAGE  ?= imageporter/imageporter:latest
+CURRENT_VERSION := $(shell sed -n 's/^__version__ = "\([^"]*\)".*/\1/p' imageporter/__init__.py)
+IMAGE  ?= imageporter/imageporter:$(CURRENT_VERSION)
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 # Go, pip and uv keep what they download. In the home directory, `make clean` could not remove it.
@@ -114,7 +115,16 @@ schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
 
 .PHONY: image
 image:  ## the container image; BASE_REGISTRY, GOPROXY and PIP_INDEX_URL name mirrors
-	docker build $(foreach name,BASE_REGISTRY GOPROXY PIP_INDEX_URL,$(if $($(name)),--build-arg $(name))) $(BUILD) --tag $(IMAGE) .
+	docker build --build-arg VERSION=$(CURRENT_VERSION) $(foreach name,BASE_REGISTRY GOPROXY PIP_INDEX_URL,$(if $($(name)),--build-arg $(name))) \
+	  $(BUILD) --tag $(IMAGE) .
+
+.PHONY: bump
+bump:  ## make VERSION=1.2.3 the version of this tree, everywhere
+	@release/bump.sh $(call quoted,$(VERSION))
+
+.PHONY: release
+release:  ## check that this tree is the release VERSION=1.2.3, build its image, and tag the commit; pushes nothing
+	@release/release.sh $(call quoted,$(VERSION))
 
 .PHONY: audit
 audit: $(VENV)/.dev $(TOOLS)/crane $(TOOLS)/supercronic $(TOOLS)/govulncheck  ## known vulnerabilities of what ships, without a decision in docs/security.md; AUDIT=python or AUDIT=go: a part

@@ -12,7 +12,9 @@ from typing import Any
 
 from support import BUNDLE
 
-IMAGE = "imageporter/imageporter:latest"
+from imageporter import __version__
+
+IMAGE = f"imageporter/imageporter:{__version__}"
 PATIENCE = 90.0
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imageporter import __version__
 from imageporter.config.settings import Settings
 from imageporter.hook.authentication import Authenticator
 from imageporter.hook.reload import RouteReloader
@@ -85,14 +86,14 @@ class Pages:
         return Response(content, media_type="text/plain; version=0.0.4")
 
     async def status(self, request: Request) -> Response:
-        """Return the queue, the last pass and the last queue run, as JSON."""
+        """Return the version, the queue, the last pass and the last queue run, as JSON."""
         self._require_account(request)
         queue = await asyncio.to_thread(self._queue_status)
         reports = {
             name: await asyncio.to_thread(read_report, self._settings.data_dir / file)
             for name, file in (("last_pass", REPORT), ("last_queue_run", QUEUE_REPORT))
         }
-        return response(200, {"queue": queue, **reports})
+        return response(200, {"version": __version__, "queue": queue, **reports})
 
     def _require_account(self, request: Request) -> None:
         if not self._authenticator.authenticate(request.headers):

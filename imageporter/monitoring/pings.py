@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pycurl
 from loguru import logger
 
+from imageporter import USER_AGENT
 from imageporter.config.settings import Secret, process_environ
 from imageporter.model.report import Report
 from imageporter.monitoring.messages import compose
@@ -137,7 +138,7 @@ def _prepare(handle: "pycurl.Curl", url: str, body: bytes | None) -> None:
     handle.setopt(pycurl.NOSIGNAL, 1)
     handle.setopt(pycurl.NOPROXY, "")  # otherwise curl reads the variable itself
     handle.setopt(pycurl.PROXY, proxy_for(parts.scheme, parts.netloc.rpartition("@")[2], environ).encode())
-    handle.setopt(pycurl.USERAGENT, "imageporter")
+    handle.setopt(pycurl.USERAGENT, USER_AGENT)
     handle.setopt(pycurl.TIMEOUT, SECONDS)
     handle.setopt(pycurl.WRITEFUNCTION, len)  # what it responds does not matter
     if certificates := ca_certificates(environ):

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pycurl
 from loguru import logger
 
+from imageporter import USER_AGENT
 from imageporter.model.account import Accounts
 from imageporter.model.reference import DEFAULT_TAG, Reference
 from imageporter.registry.authenticator import Authenticator, Response, TooManyRequestsError
@@ -30,7 +31,6 @@ ACCEPT = (
     "application/vnd.docker.distribution.manifest.list.v2+json,"
     "application/vnd.oci.image.index.v1+json"
 )
-USER_AGENT = "User-Agent: imageporter"
 OK, UNAUTHORIZED, NOT_FOUND, TOO_MANY_REQUESTS = 200, 401, 404, 429
 NO_SUCH_API = frozenset({400, NOT_FOUND, 405, 406, 501})  # of registries that do not know an endpoint
 LARGEST_BODY = 1 << 20  # bytes; curl itself limits the headers
@@ -229,7 +229,7 @@ class _Connections:
         body: list[bytes] = []
         handle.setopt(pycurl.URL, url)
         # Never an empty list: pycurl ignores it, and the handle would send the last request's credentials again.
-        handle.setopt(pycurl.HTTPHEADER, [USER_AGENT, *headers])
+        handle.setopt(pycurl.HTTPHEADER, [f"User-Agent: {USER_AGENT}", *headers])
         handle.setopt(pycurl.NOBODY if method == "HEAD" else pycurl.HTTPGET, 1)
         handle.setopt(pycurl.PROXY, proxy.encode(errors="surrogateescape"))
         handle.setopt(pycurl.SSL_VERIFYPEER, 0 if insecure else 1)

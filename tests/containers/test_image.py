@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from docker import IMAGE, Network, docker, inspected, logs, make_image, started, wait_for
@@ -25,6 +26,7 @@ def test_what_is_in_it() -> None:
     assert config["User"] == "1000:1000"
     assert config["Labels"]["org.opencontainers.image.title"] == "ImagePorter"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
     assert config["Healthcheck"]["Test"] == ["CMD", "sh", "/app/healthcheck.sh"]
     found = inside(
         "cd /app && find . -not -path '*/__pycache__*' -not -path './imageporter/*' -not -path './libraries/*' | sort"
@@ -115,6 +117,29 @@ def test_the_command_of_the_readme(network: Network, name: str) -> None:
     done = subprocess.run(["sh", "-c", command], cwd=network.folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert network.digest("target", "mirror/app:1") == digest
+
+
+def test_a_release(tmp_path: Path) -> None:
+    """`make release`, without the checks that run anyway, in a clone."""
+    environ = os.environ | {"DOCKER_BUILDKIT": "0", "BUILD": "--network host", "CHECKS": "", "IMAGES": "released/imageporter"}
+    for name in ("AUTHOR", "COMMITTER"):
+        environ |= {f"GIT_{name}_NAME": "a", f"GIT_{name}_EMAIL": "a@b.example"}
+    clone = tmp_path / "clone"
+    for command in (
+        ("git", "clone", "--quiet", "--no-tags", str(BUNDLE), str(clone)),
+        ("git", "-C", str(clone), "checkout", "--quiet", "-B", "main"),
+        ("make", "-C", str(clone), "release", f"VERSION={__version__}"),
+    ):
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        tags = docker("images", "--format", "{{.Tag}}", "released/imageporter").stdout.split()
+        major, minor, _ = __version__.split(".")
+        assert set(tags) == {__version__, f"{major}.{minor}", major, "latest"}
+        assert docker("run", "--rm", "released/imageporter", "--version").stdout == f"ImagePorter {__version__}\n"
+        assert subprocess.check_output(["git", "-C", clone, "tag"], text=True) == f"v{__version__}\n"
+    finally:
+        docker("rmi", *(f"released/imageporter:{tag}" for tag in tags))
 
 
 def test_the_tools_for_another_platform() -> None:

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
 
+from imageporter import __version__
 from imageporter.hook.rate_limit import LOG_LINES, MAX_BODIES, SMALL_BODY
 from imageporter.hook.server import BODY_SECONDS, MAX_CONNECTIONS_PER_ADDRESS
 from imageporter.hook.webhooks import MAX_EVENTS
@@ -58,6 +59,7 @@ def test_a_push_and_the_next_queue_run(user: User, source: Registry, target: Reg
         status, content = hook.call("/status")
         assert (status, content["queue"]) == (200, {"images": 0, "oldest": None, "waiting": []})
         assert content["last_pass"] is None
+        assert content["version"] == __version__
         assert content["last_queue_run"]["copied"] == 1
         run = hook.running.end(signal.SIGTERM)
     assert run.code == 143

@@ -11,6 +11,8 @@ import pytest
 from receivers import Receiver
 from support import Proxy, Registry, Stall, User, wait_for
 
+from imageporter import __version__
+
 SECRET = "uuid-of-the-check"
 
 
@@ -32,6 +34,7 @@ def test_healthchecks(user: User, source: Registry, target: Registry, receiver: 
     assert SECRET not in run.output
     start, end = receiver.take()
     assert (start.method, start.path, start.body) == ("POST", f"/{SECRET}/start?rid=1", "")
+    assert start.headers["User-Agent"] == f"imageporter/{__version__}"
     assert (end.method, end.path) == ("POST", f"/{SECRET}/0?rid=1")
     assert end.body.splitlines()[0] == f"ImagePorter on {socket.gethostname()}: the image is up to date, 1 copied"
     user.images((f"{source}/gone:1", f"{target}/gone:1"))

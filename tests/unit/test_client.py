@@ -14,6 +14,7 @@ from loguru import logger
 from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence, until
 from support import CRANE
 
+from imageporter import __version__
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference
 from imageporter.registry.client import Client
@@ -73,6 +74,13 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @async_test
 async def test_a_healthy_response_gives_the_digest() -> None:
     assert await digest_from(registry(manifest(DIGEST))) == DIGEST
+
+
+@async_test
+async def test_the_client_says_who_it_is() -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        await one.digest("source", image(server.address), 20)
+        assert {request.headers["user-agent"] for request in server.requests} == {f"imageporter/{__version__}"}
 
 
 @pytest.mark.parametrize(
