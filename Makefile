@@ -106,8 +106,12 @@ fire: $(VENV)/.dev $(TEST_TOOLS) $(TOOLS)/toxiproxy $(TOOLS)/.faketime  ## fault
 	$(VENV)/bin/python fire/fire.py $(FIRE)
 
 .PHONY: figures
-figures: $(VENV)/.dev  ## write the figures of the last `make bench` into the READMEs
-	$(VENV)/bin/python bench/bench.py --readme
+figures: $(VENV)/.dev  ## write the figures of the last `make bench` into docs/speed.md and docs/zh/speed.md
+	$(VENV)/bin/python bench/bench.py --pages
+
+.PHONY: docs
+docs: schema  ## the tables of docs/settings.md, files.md and logs.md in both languages, from the code
+	$(VENV)/bin/python docs/reference.py
 
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors

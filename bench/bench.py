@@ -30,7 +30,7 @@ RUNS = 3
 REPEATED = ("ImagePorter", "regsync", "ocync")
 REPEAT_BELOW = 15.0  # seconds: longer runs vary little
 UNCHANGED = "bcdg"  # the works whose images are at the target already, all or nearly all
-READMES = ("README.md", "README.zh-CN.md")
+PAGES = ("docs/speed.md", "docs/zh/speed.md")
 
 
 def small(count: int) -> list[Name]:
@@ -199,17 +199,17 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, help="write the figures here (bench/results.json, if it is a full run)")
     parser.add_argument("--table", action="store_true", help="only print the tables of an earlier run")
-    parser.add_argument("--readme", action="store_true", help="only write the tables of an earlier run into the READMEs")
+    parser.add_argument("--pages", action="store_true", help="only write the tables of an earlier run into the pages on speed")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no server behind
-    earlier = args.table or args.readme
+    earlier = args.table or args.pages
     whole = (args.part, args.works, args.networks) == tuple(map(parser.get_default, ("part", "works", "networks")))
     if args.out is None:
         args.out = HERE / "results.json" if whole or earlier else Path(tempfile.gettempdir()) / "imageporter-bench.json"
     complete = earlier or _run(args.works, args.networks.split(","), args.out, args.part)
     results = json.loads(args.out.read_text())
-    if args.readme:
-        for path in (HERE.parent / name for name in READMES):
+    if args.pages:
+        for path in (HERE.parent / name for name in PAGES):
             path.write_text(with_results(path.read_text(encoding="utf-8"), results), encoding="utf-8")
         return 0
     print(f"{table(results)}\n\n{goals(results)}")

@@ -1,4 +1,4 @@
-"""What an image costs, at 1,000 to 100,000 images: `make bench-scale` measures it and writes the figures in docs/scale.md.
+"""What an image costs, at 1,000 to 100,000 images: `make bench-scale` measures it and writes the figures in scale.md.
 
 The registries are stand-ins (bench/standin) that compute a digest from the name, so that they are not the bottleneck. All
 images are unchanged: that is what a pass does most.
@@ -8,14 +8,13 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,40 +22,27 @@ BUNDLE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(BUNDLE), str(BUNDLE / "tests"), str(BUNDLE / "bench")]
 
 from measure import measured, processor  # noqa: E402
+from scale_page import RESULTS, Figures, write_pages  # noqa: E402
 from support import User, certify, start, wait_for  # noqa: E402
 
 STANDIN = BUNDLE / ".tools" / "standin"
-PAGE = BUNDLE / "docs" / "scale.md"
-RESULTS = BUNDLE / "bench" / "scale.json"
 HOST = "127.0.0.2"  # which crane and the client take for a registry with TLS
 TAGS = 100  # of each repository
 SIZES = (1_000, 10_000, 100_000)
 LATENCIES = ((30, 32), (30, 256), (150, 32), (150, 256))  # milliseconds, PROBES
 LATENCY_IMAGES = 10_000
 LIMIT = 3600.0  # seconds
-MB = 1e6
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a pass over so many `images` took: seconds, bytes."""
-
-    images: int
-    delay: int
-    probes: int
-    wall: float
-    cpu: float
-    memory: int
-    requests: int
-    network: int
-    records: int
 
 
 def main() -> int:
-    """Measure, or write the figures of the last measurement into the page."""
+    """Measure, and write the figures into the pages; or only write those of the last measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="1,000 images only; writes nothing")
+    parser.add_argument("--page", action="store_true", help="only write the figures of the last measurement into the pages")
     given = parser.parse_args()
+    if given.page:
+        write_pages()
+        return 0
     if given.short:
         with tempfile.TemporaryDirectory() as folder, standins(Path(folder), 0) as (authority, hosts):
             print(run(Path(folder), authority, hosts, SIZES[0], 0, 32))
@@ -76,7 +62,7 @@ def main() -> int:
     machine = f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}"
     kept = {"day": datetime.now(UTC).date().isoformat(), "machine": machine, "limit": limit}
     RESULTS.write_text(json.dumps(kept | {"figures": [asdict(one) for one in figures]}, indent=1) + "\n")
-    write_page()
+    write_pages()
     return 0
 
 
@@ -127,65 +113,6 @@ def loopback_bytes() -> int:
     """Return how many bytes went over loopback so far."""
     line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
     return int(line.split()[1])
-
-
-def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return a and b of the straight line a + b * x through `points` with the least squares of the *relative* residuals."""
-    weights = [1 / y**2 for _, y in points]
-    total = sum(weights)
-    mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
-    mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
-    above = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True))
-    slope = above / sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
-    return mean_y - slope * mean_x, slope
-
-
-def write_page() -> None:
-    """Write the figures of RESULTS into docs/scale.md."""
-    kept = json.loads(RESULTS.read_text())
-    figures = [Figures(**one) for one in kept["figures"]]
-    text = PAGE.read_text()
-    for name, lines in (("cost", cost_lines(kept, figures)), ("hour", hour_lines(figures))):
-        block = "\n".join(lines)
-        text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", rf"\g<1>{block}\n\g<2>", text, flags=re.DOTALL)
-        if not count:
-            sys.exit(f"docs/scale.md has no place for {name}")
-    PAGE.write_text(text)
-
-
-def cost_lines(kept: dict[str, object], figures: Sequence[Figures]) -> Iterator[str]:
-    """Yield the table of what images cost, and the fit."""
-    sizes = [one for one in figures if not one.delay]
-    yield "| images | seconds | CPU seconds | memory | requests | bytes on the network | records.db |"
-    yield "|---|---|---|---|---|---|---|"
-    for one in sizes:
-        mb = [f"{value / MB:,.1f} MB" for value in (one.memory, one.network, one.records)]
-        yield f"| {one.images:,} | {one.wall:.1f} | {one.cpu:.1f} | {mb[0]} | {one.requests:,} | {mb[1]} | {mb[2]} |"
-    yield ""
-    yield "| of one image | fit: a + b for each image | residuals |"
-    yield "|---|---|---|"
-    for what, unit, scale, values in (
-        ("CPU", "ms", 1000.0, [(one.images, one.cpu) for one in sizes]),
-        ("memory", "kB", 1e-3, [(one.images, one.memory) for one in sizes]),
-        ("requests", "requests", 1.0, [(one.images, one.requests) for one in sizes]),
-        ("network", "bytes", 1.0, [(one.images, one.network) for one in sizes]),
-        ("records.db", "bytes", 1.0, [(one.images, one.records) for one in sizes]),
-    ):
-        a, b = fit([(float(x), float(y)) for x, y in values])
-        residuals = ", ".join(f"{100 * (y / (a + b * x) - 1):+.1f} %" for x, y in values)
-        yield f"| {what} | {a * scale:,.0f} + {b * scale:.3g} {unit} | {residuals} |"
-    yield ""
-    yield f"<sub>{kept['day']}, {kept['machine']}. The stand-in answers {kept['limit']:,} requests per second.</sub>"
-
-
-def hour_lines(figures: Sequence[Figures]) -> Iterator[str]:
-    """Yield the table of what one process looks up in an hour."""
-    yield "| response time | `PROBES` | images per second | images in an hour | CPU |"
-    yield "|---|---|---|---|---|"
-    for one in (one for one in figures if one.delay):
-        rate, share = one.images / one.wall, one.cpu / one.wall
-        hour = f"{3600 * rate / 1e6:.2f} million"
-        yield f"| {one.delay} ms | {one.probes} | {rate:,.0f} | {hour} | {100 * share:.0f} % of a core |"
 
 
 if __name__ == "__main__":

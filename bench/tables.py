@@ -1,4 +1,4 @@
-"""The results as Markdown: every row, the summary for the READMEs, the goals."""
+"""The results as Markdown: every row, the summary for the pages on speed, the goals."""
 
 import re
 from collections.abc import Iterator
@@ -94,21 +94,21 @@ def document(results: Results) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def with_results(readme: str, results: Results) -> str:
-    """Return a README with these results in place of its own: two tables, the date and the machine.
+def with_results(page: str, results: Results) -> str:
+    """Return a page with these results in place of its own: two tables, the date and the machine.
 
-    Raises ValueError if the README does not have all of them once.
+    Raises ValueError if the page does not have all of them once.
     """
-    for network, old in zip(("slow", "bare"), re.findall(r"^\| \| \(a\) .*\n(?:\|.*\n)+", readme, re.MULTILINE), strict=True):
-        readme = readme.replace(old, f"{summary(results, network)}\n")
-    readme, places = re.subn(
+    for network, old in zip(("slow", "bare"), re.findall(r"^\| \| \(a\) .*\n(?:\|.*\n)+", page, re.MULTILINE), strict=True):
+        page = page.replace(old, f"{summary(results, network)}\n")
+    page, places = re.subn(
         r"\d{4}-\d\d-\d\d(\W{1,2})\d+ cores, .*?, Python [\d.]*\d",
         lambda found: f"{results['date']}{found[1]}{results['machine']}",
-        readme,
+        page,
     )
     if places != 1:
         raise ValueError(f"{places} places with a date and a machine")
-    return readme
+    return page
 
 
 def _find(results: Results, work: str, network: str, tool: str, settings: str = "", ending: str = "") -> Row | None:

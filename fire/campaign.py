@@ -51,13 +51,6 @@ class Table:
         """Return the table as plain data."""
         return asdict(self)
 
-    def markdown(self) -> str:
-        """Return the section of docs/reliability.md."""
-        rows = [self.header, ["---"] * len(self.header), *self.rows]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        broken = [f"- **Broken:** {finding}" for finding in self.findings]
-        return "\n".join([f"## {self.title}", "", self.text, "", *lines, *([""] if broken else []), *broken])
-
 
 @contextmanager
 def quiet() -> Iterator[None]:

@@ -117,7 +117,7 @@ class Feeder:
     def add(self, name: str, inputs: int, seconds: float, defects: int) -> None:
         """Add a row."""
         self.total += inputs
-        self.table.add(name, f"{inputs:,}", f"{inputs / seconds:,.0f}", defects or "nothing")
+        self.table.add(name, f"{inputs:,}", f"{inputs / seconds:,.0f}", defects)
 
     def _handle(self, target: Target, value: Any) -> None:
         """Let the target handle `value`. If that takes too long, it may try once more: the first time may read modules."""

@@ -15,13 +15,11 @@ from loguru import logger
 
 from imageporter.system import logs
 
-TEXT = (
-    "Inputs are made by hypothesis from the seed: mostly almost valid documents, requests and responses with a wild value, a "
-    "cut or a repetition somewhere, and some noise. No exception may get out but those that are documented. Exit codes stay "
-    "in {0, 1, 2, 75, 130, 143}, and an input takes at most a second of processor time. No message has a line break or "
-    "another control character, and none shows the password that is hidden in the input. A digest may only be returned for "
-    "one unambiguous 200 that has it, and the hook answers with no status of 500 or more but 503."
-)
+TEXT = """\
+hypothesis makes the inputs from the seed. Most of them are almost valid, and some are noise. No input may raise an
+undocumented exception, give an undocumented exit code, or make the webhook receiver answer with a status of 500 or more,
+except 503. None may take more than a few seconds of processor time, forge a line of the log, or show a password. A digest
+may only come from one unambiguous 200."""
 
 
 def run(campaign: Campaign) -> Table:
@@ -39,7 +37,5 @@ def run(campaign: Campaign) -> Table:
             for target in module.targets(stack, Path(folder)):
                 feeder.feed(target)
     logger.remove()
-    table.add(
-        "all", f"{feeder.total:,}", f"{feeder.total / (time.monotonic() - began):,.0f}", len(table.findings) or "nothing"
-    )
+    table.add("all", f"{feeder.total:,}", f"{feeder.total / (time.monotonic() - began):,.0f}", len(table.findings))
     return table

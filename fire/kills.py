@@ -264,6 +264,13 @@ DISKS: tuple[tuple[Callable[[Scene, Table], str], int], ...] = (
     (clock_set_back, 4),
 )
 PER_SHORT = 25  # of this many, the short form does one
+TEXT = f"""\
+{IMAGES} images, {LARGE} of them with {2 * LAYER >> 20} MiB, are copied to an empty registry with TLS and an account. A
+process is killed at a random moment of the pass, {sum(count for _, count in ATTACKS)} times in all. Afterwards none of its
+processes was left, not even after SIGKILL, and each tag at the target was right. After SIGTERM no private directory was
+left. The next pass ended with 0 and all targets equal, and it had removed what SIGKILL had left. A push that the webhook
+receiver had accepted (202) was copied by the next queue run. A full disk has 4 to 600 KB free. The pass then ended with 1
+or 2 and said so, or with 0 and everything copied."""
 
 
 @contextmanager
@@ -290,18 +297,7 @@ def scene_of(campaign: Campaign) -> Iterator[Scene]:
 
 def run(campaign: Campaign) -> Table:
     """Return one row for each kind of attack."""
-    total = sum(count for _, count in ATTACKS)
-    table = Table(
-        "Kills, disks and the clock",
-        f"""\
-{IMAGES} images, {LARGE} of them with {2 * LAYER >> 20} MiB, are copied to an empty registry with TLS and an account. At a
-random moment of the pass a process is killed ({total} times in all). Afterwards no process of it ran any more, also after
-SIGKILL; each tag at the target was right; after SIGTERM no private directory was left; and the next pass ended with 0,
-with all targets equal, and had removed what SIGKILL had left. A push that the hook had accepted (202) was copied by the
-next queue run. A full disk has 4 to 600 KB free; the pass ended with 1 or 2 and said so, or with 0 and everything
-copied.""",
-        ("what", "times", "broken promises"),
-    )
+    table = Table("Kills, disks and the clock", TEXT, ("what", "times", "broken promises"))
     with scene_of(campaign) as scene:
         for attack, times in (*ATTACKS, *DISKS):
             before = len(table.findings)

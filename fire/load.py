@@ -39,12 +39,13 @@ SPARE = {
 }
 
 TEXT = """\
-Distribution registries with TLS and an account, on loopback. Each pass must exit with 0, leave no file in TMPDIR, and make the
-targets equal to their sources. Of passes in a row, the figures are the most of the first and the last ten. The scheduled
-service is `entrypoint.py` with a pass every second and a queue run every five, and `hook.py`, at the same time as the other
-rows. Every push that `hook.py` accepts must be synced. Of the service, the figures are the least of many samples during five
-passes, because what a running pass adds is no growth. There, only memory may grow by a tenth and 4 MB, SQLite's log to 4 MB,
-and the threads of Go's runtime by four."""
+The registries are distribution with TLS and an account, on loopback. Each pass must exit with 0, leave no file in TMPDIR, and
+make the targets equal to their sources. Of the passes in a row, `first` and `last` are the highest figures of the first and
+the last ten (of seconds, the median).
+
+The scheduled service is `entrypoint.py`, with a pass every second and a queue run every five, and `hook.py`. It runs at the
+same time as the other rows. Every push that `hook.py` accepts must be synced. Its figures are the lowest of many samples in
+five passes. Only memory may grow (by a tenth and 4 MB), SQLite's log (to 4 MB), and Go's threads (by four)."""
 
 Figures = dict[str, float]
 

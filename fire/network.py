@@ -12,34 +12,38 @@ from dataclasses import dataclass
 
 from campaign import Campaign, Table
 from scenarios import IMAGES, SLOW, Scenario, http2, scenarios
-from world import ACCOUNTS_FILE, DIRECT, World, world
+from world import ACCOUNTS_FILE, DIRECT, EQUAL, OUTDATED, TAGS, World, world
 
 TIMEOUTS = {"PROBE_TIMEOUT": "4", "STALL_TIMEOUT": "4", "COPY_TIMEOUT": "10"}
 SETTINGS = {"RETRIES": "2", "RETRY_DELAY_TIME": "0.2", "JOBS": "8", **TIMEOUTS}
 KINDS = "not found|unauthorised|denied|too many requests|timed out|not trusted|unreachable|failed"
 REPORT = "data/report.json"
+TEXT = f"""\
+A pass syncs {IMAGES} images between two registries with TLS and a token service. At the target, {EQUAL} of them are equal,
+{OUTDATED} are outdated, and {IMAGES - EQUAL - OUTDATED} are missing. {TAGS} come from a list of tags. During this pass the
+fault hits 30 % of the connections, or 30 % of the images if it is a fault of a host. Faults of lists of tags, and the 429
+of copies that is not temporary, hit every connection.
+
+`failed` counts the images that the pass reported as failed. Each of them had a reason that fits the fault. The exit code
+was 1 if there were any, else 0. The pass ended within `bound` seconds. Every image that it reported as copied or skipped
+was equal to its source, and no tag ever got another digest than that of its source. The second pass, without the fault,
+ended with 0 and all targets equal. No password of an account was in the log at DEBUG, in DATA_DIR, in TMPDIR, on a command
+line or in crane's environment.
+
+Settings: {", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())}. The time limits are longer where crane
+retries by itself, and for the latency. GOAWAY and RST_STREAM are tried with 150 images and `PROBES=128`."""
 
 
 def run(campaign: Campaign) -> Table:
     """Return one row for each scenario."""
-    table = Table(
-        "Network faults",
-        f"""\
-{IMAGES} images between two registries with TLS and a token service: {IMAGES - 30} are missing at the target or outdated, 10
-more come from a list of tags. During the first pass the fault hits 30 % of the connections (or, if it is a fault of a host,
-that of 30 % of the images). `failed` counts the images that this pass reported as failed, each with a reason that fits the
-fault; the exit code was 1 if there were any, else 0. What it called copied or skipped was equal, and no accepted request ever
-gave a tag another digest than the source's. The second pass, without the fault, ended with 0 and all targets equal. No
-password of an account was in the log at DEBUG, in DATA_DIR, in TMPDIR, on a command line or in crane's environment. Settings:
-{", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())}.""",
-        ("fault", "during", "broken requests", "failed", "reasons", "seconds", "bound", "second pass"),
-    )
+    header = ("fault", "during", "broken requests", "failed", "reasons", "seconds", "bound", "second pass")
+    table = Table("Network faults", TEXT, header)
     rows = scenarios(campaign)
     with world(campaign.folder, campaign.seed, max(row.images for row in rows)) as one:
         seen = Totals()
         for scenario in rows:
             play(one, scenario, table, seen)
-    table.text += f"\n\nSearched for passwords: {seen.bytes >> 20} MiB in {seen.samples} samples of the process table."
+    table.text += f"\n\nSearched for passwords: {seen.bytes >> 20} MiB in {seen.samples:,} samples of the process table."
     return table
 
 

@@ -23,6 +23,12 @@ IMAGES = 40
 SETTINGS = {"RETRIES": "0", "PROBE_TIMEOUT": "10", "JOBS": "8"}
 LIMIT = 120  # seconds
 DEBUG = {"LOG_LEVEL": "DEBUG", "LOG_FORMAT": "text"}
+TEXT = """\
+A canary password is put in every place that can hold one, and in places where it does not belong. Then everything that was
+written is searched for it, as it is and as URLs, HTML, JSON, hex and base64 encode it: the log at DEBUG, DATA_DIR, TMPDIR
+and HOME, every command line and crane's environment (sampled every 10 ms), and core files. For the core files, their size
+is unlimited, and the processes are killed with SIGABRT. `elsewhere` is a server with a valid certificate that asks
+everybody for a password. The faults of the first table search for canaries, too."""
 WAYS = ("true", "false")  # of FAST_LOOKUPS: the client and crane must be equally careful
 
 # A password where it does not belong, as `{}`: files by name.
@@ -49,16 +55,7 @@ VARIABLES = (
 
 def run(campaign: Campaign) -> Table:
     """Return one row for each kind of place."""
-    table = Table(
-        "Passwords",
-        """\
-A canary password is put in every place that can hold one, and in places where it does not belong. It is then searched
-for, plain and in ten encodings, in everything that was written: the log at DEBUG, DATA_DIR, TMPDIR and HOME, every
-command line and crane's environment (sampled every 10 ms), and core files (their size is unlimited, and the processes
-are killed with SIGABRT). `elsewhere` is a server with a valid certificate that asks everybody for a password. The
-faults of the first table search for canaries too.""",
-        ("place", "runs", "bytes searched", "samples", "found"),
-    )
+    table = Table("Passwords", TEXT, ("place", "runs", "bytes searched", "samples", "found"))
     with world(campaign.folder, campaign.seed, IMAGES) as one:
         one.write_images(IMAGES)
         accounts = (one.user.folder / ACCOUNTS_FILE).read_text()
@@ -79,7 +76,7 @@ faults of the first table search for canaries too.""",
             search.search_files([one.user.folder, one.user.tmp, one.user.home], except_for=[ACCOUNTS_FILE])
             found = sorted(set(search.found))
             table.check(not found, f"{what}: {', '.join(found[:5])}")
-            table.add(what, runs, search.bytes, search.samples, len(found))
+            table.add(what, runs, f"{search.bytes:,}", f"{search.samples:,}", len(found))
         one.user.write(ACCOUNTS_FILE, accounts)
         one.write_images(IMAGES)
         for what, break_ in campaign.random("lures").sample(list(LURES.items()), campaign.pick(long=len(LURES), short=3)):
@@ -291,4 +288,4 @@ def lure(one: World, what: str, lead: tuple[Callable[[Request], bool], Callable[
         table.check(b"authorization: bearer" not in request.lower(), f"{what}: a token was sent elsewhere")
     table.check(not search.found, f"{what}: {', '.join(sorted(set(search.found)))}")
     shown = f"{what}: {len(requests)} requests elsewhere"
-    table.add(shown, len(WAYS), search.bytes, search.samples, len(set(search.found)))
+    table.add(shown, len(WAYS), f"{search.bytes:,}", f"{search.samples:,}", len(set(search.found)))

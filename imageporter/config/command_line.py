@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,19 @@ def print_settings_help(argv: Sequence[str], description: str) -> None:
 def _variables() -> str:
     """Return a line for each variable: its name, its description and its default."""
     return "\n".join(
-        f"  {one.name:17} {one.description}" + ("" if one.default in {None, False} else f" [{_shown(one.default)}]")
+        f"  {one.name:17} {one.description}" + ("" if one.default in {None, False} else f" [{shown(one.default)}]")
         for one in VARIABLES.values()
     )
+
+
+def flags() -> Iterator[tuple[str, str]]:
+    """Yield each flag of sync.py with the names of its values, and what `--help` says about it."""
+    for action in _parser()._actions:  # noqa: SLF001 (argparse has no other way)
+        if action.help is not argparse.SUPPRESS:
+            values = action.metavar or ""
+            given = f"[{values}]" if action.nargs == "?" else f"{values}..." if action.nargs == "+" else f"{values}"
+            names = ", ".join(action.option_strings)
+            yield " ".join(part for part in (names, given) if part), str(action.help)
 
 
 @cache  # four questions are asked of the same flags
@@ -125,7 +135,10 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, An
     return {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, [])}
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
+    """Return a setting's default as its variable would be written; nothing if there is none."""
+    if default is None:
+        return ""
     if isinstance(default, frozenset):
         return ",".join(sorted(default))
     return str(default).lower() if isinstance(default, bool) else str(default)

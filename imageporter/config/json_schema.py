@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from imageporter.config.accounts_file import AccountEntry, Credentials
 from imageporter.config.configuration import CombinedFile
 from imageporter.config.images_file import ImageEntry, MapValue
 from imageporter.config.rule_options import OptionsEntry
+from imageporter.config.sync_file import Sync
 from imageporter.model.report import Report
 
 AccountsFile = list[AccountEntry] | dict[str, Credentials]
@@ -20,9 +21,10 @@ ImagesFile = list[ImageEntry] | dict[str, MapValue]
 class ConfigFile(CombinedFile):
     """The combined file with the shape of its parts, which are validated one by one."""
 
-    auth: dict[str, Credentials] | list[AccountEntry] | None = None
-    images: dict[str, MapValue] | list[ImageEntry]
-    defaults: OptionsEntry | None = None
+    auth: dict[str, Credentials] | list[AccountEntry] | None = Field(None, description="as in the accounts file")
+    images: dict[str, MapValue] | list[ImageEntry] = Field(description="as in the images file")
+    sync: Sync = Field(Sync(), description="values of image-syncer")
+    defaults: OptionsEntry | None = Field(None, description="options of every rule that has none of its own")
 
 
 SHAPES: dict[str, Any] = {"accounts": AccountsFile, "images": ImagesFile, "config": ConfigFile, "report": Report}

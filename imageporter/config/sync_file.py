@@ -18,6 +18,10 @@ from imageporter.system.errors import Problems
 STEM = "configs/sync"
 # The keys that distinguish it from a file with accounts and images.
 _KEYS = frozenset({"app", "registry"})
+# image-syncer reads its keys in any case, and its own example has `Username`.
+_NAMES = ("app", "port", "auth", "username", "password", "registry", "reg", "sourceName", "namespace", "destinationName")
+_CASES = {name.lower(): name for name in (*_NAMES, "sync", "routineNum", "retryCount", "interval")}
+_DEEPEST = 4  # {registry: {reg: [{sourceName: ...}]}}
 _MINUTES = 60
 _HOURS = 24
 
@@ -48,8 +52,8 @@ class Sync(BaseModel):
 
     model_config = _OPEN
 
-    routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MAX_CONCURRENCY)
-    retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MAX_RETRIES)
+    routine_num: int | None = Field(None, alias="routineNum", ge=1, le=MAX_CONCURRENCY, description="as JOBS")
+    retry_count: int | None = Field(None, alias="retryCount", ge=0, le=MAX_RETRIES, description="as RETRIES")
     interval: int | None = Field(None, ge=1, le=_HOURS * _MINUTES, description="minutes between two queue runs")
 
     def values(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class SyncFile:
 
 def is_sync_file(data: dict[Any, Any]) -> bool:
     """Return whether `data` is the content of such a file: without images, and without accounts of registries."""
+    data = _in_known_case(data)
     auth = data.get("auth")
     has_accounts = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
     return "images" not in data and not has_accounts and bool(data.keys() & _KEYS or data.keys() == {"sync"})
@@ -119,7 +124,7 @@ def validate_sync_file(data: Any, location: Location, problems: Problems, enviro
     If `environ` is None, the account is not read, because a pass needs none. Mistakes are added to `problems`. Unknown keys
     are ignored, and so never shown.
     """
-    found = files.validate(_FILE, data, location, problems, ())
+    found = files.validate(_FILE, _in_known_case(data), location, problems, ())
     if found is None:
         return SyncFile({})
     values = found.sync.values()
@@ -141,6 +146,13 @@ def validate_sync_file(data: Any, location: Location, problems: Problems, enviro
         for index, row in enumerate(found.registry.reg)
     )
     return SyncFile(values, tuple(routes))
+
+
+def _in_known_case(data: Any, levels: int = _DEEPEST) -> Any:
+    """Return `data` with each key that is known but for its capitals as it is known."""
+    if isinstance(data, dict) and levels:
+        return {_CASES.get(str(key).lower(), key): _in_known_case(value, levels - 1) for key, value in data.items()}
+    return [_in_known_case(value, levels - 1) for value in data] if isinstance(data, list) and levels else data
 
 
 def _cron(minutes: int | None) -> str | None:

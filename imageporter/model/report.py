@@ -11,19 +11,23 @@ INTERRUPTED = frozenset({130, 143})  # neither a success nor a failure
 
 RunKind = Literal["pass", "queue", "images"]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, description="images of this outcome")]
+Seconds = Annotated[float, Field(ge=0, description="how long it took")]
+AS_WRITTEN = "as written in the rule, with the tag"
 
 
 class ImageRow(TypedDict):
     """How one image ended."""
 
-    source: str
-    target: str
-    outcome: Literal["copied", "skipped", "failed", "would-copy", "interrupted"]
-    digest: str | None
-    error: str | None
+    source: Annotated[str, Field(description=AS_WRITTEN)]
+    target: Annotated[str, Field(description=AS_WRITTEN)]
+    outcome: Annotated[
+        Literal["copied", "skipped", "failed", "would-copy", "interrupted"], Field(description="how the image ended")
+    ]
+    digest: Annotated[str | None, Field(description="of the source; null if it is not known")]
+    error: Annotated[str | None, Field(description="why it failed; null if it did not")]
     attempt: Annotated[int, Field(ge=0, description="how many attempts were made at its last step")]
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Seconds
     warning: NotRequired[Annotated[str, Field(description="why a dry run doubts that the image would be copied")]]
 
 
@@ -32,10 +36,10 @@ class Report(TypedDict):
 
     schema_version: Annotated[Literal[1], Field(description="grows if a key changes its meaning or goes; new keys may come")]
     run: Annotated[RunKind, Field(description="a full pass, a queue run, or images given by hand")]
-    started: Time
-    finished: Time
+    started: Annotated[Time, Field(description="when the run began")]
+    finished: Annotated[Time, Field(description="when the run ended")]
     shard: NotRequired[Annotated[str, Field(description="the share of the images that it was about: 2/8")]]
-    dry_run: bool
+    dry_run: Annotated[bool, Field(description="whether it was a dry run")]
     exit_code: Annotated[
         int, Field(description="0 success, 1 failures, 2 invalid settings, 75 locked, 130 and 143 interrupted")
     ]
@@ -44,7 +48,7 @@ class Report(TypedDict):
     failed: Annotated[int, Field(ge=0, description="interrupted images included")]
     would_copy: Count
     interrupted: NotRequired[Count]
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Seconds
     lookups: Annotated[int, Field(ge=0, description="look-ups of digests")]
     backoffs: Annotated[int, Field(ge=0, description="back-offs of registries")]
     pulls_left: Annotated[dict[str, int], Field(description="what registries that limit pulls said last, by registry")]
@@ -54,7 +58,7 @@ class Report(TypedDict):
     shards: NotRequired[Annotated[dict[str, Time], Field(description="of a merged report: when each shard ended")]]
     missing: NotRequired[Annotated[list[str], Field(description="of a merged report: the shards that have not run")]]
     problems: NotRequired[Annotated[list[str], Field(description="why it could not start")]]
-    images: NotRequired[list[ImageRow]]
+    images: NotRequired[Annotated[list[ImageRow], Field(description="one row for each image")]]
 
 
 def is_failure(exit_code: int, previous: Report | None) -> bool:

@@ -46,7 +46,7 @@ class Project:
         (self.folder / "docker-compose.override.yml").write_text(json.dumps({"services": services, "networks": outside}))
 
     def up(self) -> None:
-        """As the README has it."""
+        """As the quick start has it."""
         self.compose("up", "-d")
 
 
@@ -102,7 +102,7 @@ def test_without_an_accounts_file(network: Network, project: Project) -> None:
     output = logs("imageporter")
     assert output.count("accounts.json: is an empty directory, so all registries are accessed anonymously; ") == 1
     assert network.digest("target", "mirror/app:1") == digest
-    # by hand, as the README has it
+    # by hand, as the quick start has it
     done = docker("exec", "imageporter", "python", "/app/sync.py")
     assert "pass done: 0 copied, 1 skipped, 0 failed" in done.stdout
 
@@ -119,7 +119,7 @@ def test_a_pass_that_outlasts_the_interval_is_not_overtaken(network: Network, pr
 
 
 def test_a_wrong_schedule_ends_after_three_restarts(project: Project) -> None:
-    """With the restart policy that the README recommends."""
+    """With the restart policy that the quick start recommends."""
     project.set({"CRON": "61 * * * *"})
     file = project.folder / "docker-compose.yml"
     file.write_text(file.read_text().replace('restart: "no"', "restart: on-failure:3"))

@@ -47,11 +47,11 @@ def test_what_is_in_it() -> None:
 
 
 def test_it_is_small() -> None:
-    """What the README says of its size: MB that it adds to python slim."""
+    """What the quick start says of its size: MB that it adds to python slim."""
     base = re.findall(r"/(python:.*-slim)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     version = re.findall(r"^ARG PYTHON_VERSION=(.*)$", (BUNDLE / "Dockerfile").read_text(), re.MULTILINE)[0]
     added = inspected(IMAGE)["Size"] - inspected(base.replace("${PYTHON_VERSION}", version))["Size"]
-    (output,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "README.md").read_text())
+    (output,) = re.findall(r"adds (\d+) MB to Python's slim one", (BUNDLE / "docs" / "quick-start.md").read_text())
     assert abs(added / 1e6 - int(output)) < 2
 
 
@@ -108,8 +108,8 @@ def test_one_pass(network: Network, options: tuple[str, ...]) -> None:
     assert network.digest("target", "mirror/app:1") == digest
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_command_of_the_readme(network: Network, name: str) -> None:
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/quick-start.md", "docs/zh/quick-start.md"])
+def test_the_command_of_the_documents(network: Network, name: str) -> None:
     digest = network.push("app:1", b"content")
     network.files(PAIR)
     (command,) = re.findall(r"```shell\ncd /srv/imageporter\n\n(docker run .*?)```", (BUNDLE / name).read_text(), re.DOTALL)

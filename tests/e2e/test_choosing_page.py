@@ -1,6 +1,6 @@
-"""docs/choosing-images.md: each recipe is run, and its output is what the page shows.
+"""choosing-images.md in both languages: each recipe is run, and its output is what the pages show.
 
-`python tests/e2e/test_choosing_page.py` writes the outputs into the page.
+`PYTHONPATH=.:tests python tests/e2e/test_choosing_page.py` writes the outputs into both pages.
 """
 
 import re
@@ -17,7 +17,7 @@ from support import BUNDLE, Registry, User
 from imageporter.config.images_file import load_images
 from imageporter.system.errors import Problems
 
-PAGE = BUNDLE / "docs" / "choosing-images.md"
+PAGES = {language: BUNDLE / "docs" / folder / "choosing-images.md" for language, folder in (("en", ""), ("zh", "zh"))}
 RECIPE = re.compile(r"### (\d+)\. [^\n]+\n\n```yaml\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
 WHY = re.compile(r"<!-- why -->\n```text\n(.*?)```", re.DOTALL)
 REPOSITORIES = re.compile(r"<!-- repositories -->\n```text\n(.*?)```", re.DOTALL)
@@ -28,7 +28,7 @@ WHY_RECIPE = 3
 
 @dataclass
 class Shop:
-    """The registries of the page."""
+    """The registries of the pages."""
 
     user: User
     source: Registry
@@ -37,7 +37,7 @@ class Shop:
     @classmethod
     @contextmanager
     def opened(cls, folder: Path, page: str) -> Iterator["Shop"]:
-        """Serve the repositories of the page."""
+        """Serve the repositories that `page` lists."""
         with Registry.serve(folder / "source.log") as source, Registry.serve(folder / "target.log") as target:
             shop = cls(User(folder / "user"), source, target)
             found = REPOSITORIES.search(page)
@@ -91,13 +91,22 @@ def why(shop: Shop, page: str) -> str:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with Shop.opened(tmp_path_factory.mktemp("shop"), PAGE.read_text()) as opened:
+    texts = [path.read_text() for path in PAGES.values()]
+    listed = [found[0] for text in texts if (found := REPOSITORIES.search(text))]
+    assert listed == [listed[0]] * len(PAGES)
+    with Shop.opened(tmp_path_factory.mktemp("shop"), texts[0]) as opened:
         yield opened
 
 
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest) -> str:
+    """One page after the other."""
+    return PAGES[request.param].read_text()
+
+
 @pytest.mark.parametrize("number", range(1, 11))
-def test_a_recipe(shop: Shop, number: int) -> None:
-    recipe, output = recipes(PAGE.read_text())[number]
+def test_a_recipe(shop: Shop, page: str, number: int) -> None:
+    recipe, output = recipes(page)[number]
     assert shop.explain(recipe) == output
     # what it says is what a pass does
     wanted = re.findall(rf"-> {re.escape('registry.example.com')}/(\S+)", output)
@@ -107,15 +116,14 @@ def test_a_recipe(shop: Shop, number: int) -> None:
     assert sorted(run.outcomes) == sorted(f"{shop.target}/{name}" for name in wanted if ":" in name)
 
 
-def test_why_a_tag_is_not_there(shop: Shop) -> None:
-    page = PAGE.read_text()
+def test_why_a_tag_is_not_there(shop: Shop, page: str) -> None:
     found = WHY.search(page)
     assert found
     assert found[1] == why(shop, page)
 
 
-def test_every_other_block_is_valid(tmp_path: Path) -> None:
-    for block in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL):
+def test_every_other_block_is_valid(page: str, tmp_path: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         if {"defaults:", "services:", "sync:"} & set(block.split()):
             continue
         path = tmp_path / "images.yaml"
@@ -135,17 +143,22 @@ def listed(user: User, name: str, content: str, flags: str) -> str:
     return run.output
 
 
-def test_rows_from_other_files(user: User) -> None:
-    found = LIST_FROM.findall(PAGE.read_text())
+def test_rows_from_other_files(user: User, page: str) -> None:
+    found = LIST_FROM.findall(page)
     assert len(found) == 2
     for name, content, flags, output in found:
         assert listed(user, name, content, flags) == output
 
 
 def write_outputs(argv: Sequence[str]) -> None:
-    """Write what the program prints into the page."""
+    """Write what the program prints into the pages."""
     assert not argv
-    page = PAGE.read_text()
+    for path in PAGES.values():
+        path.write_text(with_outputs(path.read_text()))
+
+
+def with_outputs(page: str) -> str:
+    """Return `page` with what the program prints."""
     with tempfile.TemporaryDirectory() as folder, Shop.opened(Path(folder), page) as shop:
 
         def with_output(found: "re.Match[str]") -> str:
@@ -154,10 +167,9 @@ def write_outputs(argv: Sequence[str]) -> None:
 
         page = RECIPE.sub(with_output, page)
         page = WHY.sub(lambda _: f"<!-- why -->\n```text\n{why(shop, page)}```", page)
-        page = LIST_FROM.sub(
+        return LIST_FROM.sub(
             lambda found: found[0][: found.start(4) - found.start()] + f"{listed(shop.user, *found.groups()[:3])}```", page
         )
-    PAGE.write_text(page)
 
 
 if __name__ == "__main__":

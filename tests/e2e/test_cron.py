@@ -1,4 +1,4 @@
-"""The crontab line of the README, run by Debian's own cron."""
+"""The crontab line of the quick start, run by Debian's own cron."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def test_cron_runs_the_line(user: User, source: Registry, target: Registry, tmp_
         pytest.skip("there is no cron that this user may start")
     digest = source.push("app:1")
     user.images((f"{source}/app:1", f"{target}/app:1"))
-    lines = re.findall(r"^0 3 \* \* \* (.*)$", (BUNDLE / "README.md").read_text(), re.MULTILINE)
+    lines = re.findall(r"^0 3 \* \* \* (.*)$", (BUNDLE / "docs" / "quick-start.md").read_text(), re.MULTILINE)
     (command,) = lines
     command = user.here(command)
     folders = [tmp_path / name for name in ("crontabs", "cron.d", "run")]

@@ -454,7 +454,7 @@ def test_dregsy(user: User) -> None:
   tags:
     semver: '>=1.31.0 <1.31.9 || 2.x'
     include:
-    - /1\.26\.[0-9]-(glibc|musl)/
+    - /^1\.26\.[0-9]-(glibc|musl)$/
     - 1.29.4
     - latest
 """,

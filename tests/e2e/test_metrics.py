@@ -72,9 +72,8 @@ def test_a_file_for_node_exporter(user: User, source: Registry, target: Registry
     assert list(user.folder.glob(".metrics*")) == []
 
 
-def test_pulls_left(user: User, source: Registry, target: Registry) -> None:
-    """Docker Hub says so in the response to each look-up."""
-    source.push("app:1")
+def limited_once(source: Registry) -> Proxy:
+    """Make a proxy before `source` that answers as Docker Hub does after too many pulls, to the first look-up."""
     response = b"HTTP/1.1 429 Too Many Requests\r\nRateLimit-Remaining: 76;w=21600\r\nContent-Length: 0\r\n\r\n"
     limited: list[bytes] = []
 
@@ -84,7 +83,13 @@ def test_pulls_left(user: User, source: Registry, target: Registry) -> None:
         limited.append(data)
         return response
 
-    proxy = Proxy(source, meddle)
+    return Proxy(source, meddle)
+
+
+def test_pulls_left(user: User, source: Registry, target: Registry) -> None:
+    """Docker Hub says so in the response to each look-up."""
+    source.push("app:1")
+    proxy = limited_once(source)
     user.images((f"{proxy}/app:1", f"{target}/app:1"))
     assert user.sync(METRICS_FILE="metrics.prom").code == 0
     found = samples((user.folder / "metrics.prom").read_text())
@@ -185,10 +190,22 @@ def test_the_examples_only_use_metrics_that_exist(user: User, name: str) -> None
     assert used <= known
 
 
+def table_of(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """The labels and the meaning of each metric, in the table of a folder's monitoring.md."""
+    rows = re.findall(r"^\| `(imageporter_\w+)` \|([^|]*)\| (.*) \|$", (folder / "monitoring.md").read_text(), re.MULTILINE)
+    return {name: (sorted(re.findall(r"`(\w+)`", labels)), meaning) for name, labels, meaning in rows}
+
+
 def test_the_table_in_the_documentation(user: User, source: Registry, target: Registry) -> None:
+    """The Chinese one has meanings of its own."""
     source.push("app:1")
-    user.images((f"{source}/app:1", f"{target}/app:1"))
+    user.images((f"{limited_once(source)}/app:1", f"{target}/app:1"))
     assert user.sync(METRICS_FILE="metrics.prom", METRICS_PER_IMAGE="true").code == 0
-    helps = dict(re.findall(r"^# HELP (\S+) (.*)$", (user.folder / "metrics.prom").read_text(), re.MULTILINE))
-    page = (BUNDLE / "docs" / "monitoring.md").read_text()
-    assert dict(re.findall(r"^\| `(imageporter_\w+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE)) == helps
+    text = (user.folder / "metrics.prom").read_text()
+    helps = dict(re.findall(r"^# HELP (\S+) (.*)$", text, re.MULTILINE))
+    labels = {one.name: sorted(one.labels) for family in text_string_to_metric_families(text) for one in family.samples}
+    english, chinese = table_of(BUNDLE / "docs"), table_of(BUNDLE / "docs" / "zh")
+    assert english == {name: (labels[name], meaning) for name, meaning in helps.items()}
+    assert {name: row[0] for name, row in chinese.items()} == labels
+    meanings = {meaning for _, meaning in chinese.values() if not meaning.isascii()}
+    assert len(meanings) == len(helps), "each has a meaning of its own, in Chinese"

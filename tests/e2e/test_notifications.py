@@ -14,6 +14,7 @@ import trustme
 from receivers import Receiver, mail_server, tunnels_to
 from support import BUNDLE, Hook, Proxy, Refuse, Registry, Run, User
 
+PAGES = (BUNDLE / "docs" / "monitoring.md", BUNDLE / "docs" / "zh" / "monitoring.md")
 TOKEN = "TOKEN1234567890"
 NAME = f"ImagePorter on {socket.gethostname()}"
 
@@ -239,6 +240,7 @@ def test_a_message_has_no_password_even_if_the_registry_quotes_it(
 
 
 def test_the_message_in_the_documentation(user: User, source: Registry, target: Registry, receiver: Receiver) -> None:
+    """The program only speaks English, so the Chinese page has the same one."""
     failing(user, source, target)
     source.push("gone:2")
     user.images((f"{source}/app:1", f"{target}/app:1"), (f"{source}/none:1", f"{target}/none:1"))
@@ -250,10 +252,39 @@ def test_the_message_in_the_documentation(user: User, source: Registry, target: 
         .replace(str(source), "registry.example.com")
         .replace(str(target), "nas.example.com")
     )
-    found = re.search(r"<!-- message -->\n```text\n(.*?)```", (BUNDLE / "docs" / "monitoring.md").read_text(), re.DOTALL)
-    assert found
     variable = r"^\S+: pass from [-:0-9 ]+ to [-:0-9 ]+,|^ImagePorter on \S+:"
-    assert re.sub(variable, "", found[1], flags=re.MULTILINE) == re.sub(variable, "", text, flags=re.MULTILINE)
+    for page in PAGES:
+        found = re.search(r"<!-- message -->\n```text\n(.*?)```", page.read_text(), re.DOTALL)
+        assert found
+        assert re.sub(variable, "", found[1], flags=re.MULTILINE) == re.sub(variable, "", text, flags=re.MULTILINE)
+
+
+def test_the_services_of_the_chinese_page(user: User, source: Registry, target: Registry, tmp_path: Path) -> None:
+    """A stand-in for all of them gets a message, with the keyword that the page names, and WeCom's in short ones."""
+    urls = set(re.findall(r"(?:dingtalk|wecombot|feishu|schan|barks?)://[^\s`]+", PAGES[1].read_text()))
+    hosts = ("oapi.dingtalk.com", "qyapi.weixin.qq.com", "open.feishu.cn", "sctapi.ftqq.com", "api.day.app")
+    long = "x" * 100
+    user.images(*((f"{source}/{long}/{number}:1", f"{target}/{long}/{number}:1") for number in range(12)))
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(*hosts).configure_cert(tls)
+    with Receiver.serve(tls) as services, tunnels_to(services.address) as proxy:
+        environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "HTTPS_PROXY": proxy, "NO_PROXY": "127.0.0.1"}
+        run = user.sync(NOTIFY_URLS=" ".join(sorted(urls)), **environ)
+        messages = services.take()
+    assert warnings(run) == []
+    notified = [row["message"] for row in run.rows if row["message"].startswith("notified by ")]
+    assert sorted(notified) == [
+        *(f"notified by {name}" for name in ("Bark", "DingTalk", "DingTalk", "Feishu", "ServerChan", "WeCom Bot"))
+    ]
+    to_wecom = [message for message in messages if message.headers["Host"] == "qyapi.weixin.qq.com"]
+    assert len(to_wecom) > 1
+    assert all(len(message.json["text"]["content"].encode()) <= 2048 for message in to_wecom)
+    others = [message for message in messages if message not in to_wecom]
+    assert {message.headers["Host"] for message in messages} == set(hosts)
+    assert all("ImagePorter" in message.body for message in (to_wecom[0], *others))
+    assert [message.path for message in others if "sign=" in message.path] != [], "a secret signs"
 
 
 def test_images_given_by_hand_say_nothing_of_the_mirror(

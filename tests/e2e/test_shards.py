@@ -102,7 +102,7 @@ def test_the_merged_report_says_what_failed_and_what_is_missing(mirror: User, so
     mirror.images(*((f"{source}/{name}:1", f"{target}/{name}:1") for name in (*NAMES, next(of_second))))
     run_at_once(mirror, 2)
     code, lines = merged(mirror, "data")
-    assert (code, lines) == (1, ["WARNING all shards done: 12 copied, 0 skipped, 2 failed"])
+    assert (code, lines) == (1, ["WARNING all shards done: 12 copied, 0 skipped, 1 failed"])
     assert report(mirror)["failing_since"] == report(mirror)["started"]
 
     # a shard that has not run again: its report is the one of the last merge

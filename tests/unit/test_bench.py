@@ -14,15 +14,17 @@ import pytest
 import tables
 from support import BUNDLE
 
+from bench import PAGES
+
 RESULTS: dict[str, Any] = json.loads((BUNDLE / "bench" / "results.json").read_text())
 PLACES = [(work, network) for work in "abcdeg" for network in ("bare", "slow")]
 ENV = {"PATH": os.environ["PATH"]}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_readmes_show_the_results(name: str) -> None:
-    readme = (BUNDLE / name).read_text(encoding="utf-8")
-    assert tables.with_results(readme, RESULTS) == readme
+@pytest.mark.parametrize("name", PAGES)
+def test_the_pages_show_the_results(name: str) -> None:
+    page = (BUNDLE / name).read_text(encoding="utf-8")
+    assert tables.with_results(page, RESULTS) == page
 
 
 def test_the_whole_table() -> None:
@@ -33,18 +35,18 @@ def test_every_work_was_measured_over_both_networks() -> None:
     assert {(row["work"], row["network"]) for row in RESULTS["rows"]} == {*PLACES, ("f", "none")}
 
 
-def test_new_results_replace_the_old_ones_in_a_readme() -> None:
-    readme = (BUNDLE / "README.md").read_text(encoding="utf-8")
+def test_new_results_replace_the_old_ones_in_a_page() -> None:
+    page = (BUNDLE / PAGES[0]).read_text(encoding="utf-8")
     rows = [row | {"wall": 2 * row["wall"]} for row in RESULTS["rows"]]
     newer = RESULTS | {"rows": rows, "date": "2031-01-31", "machine": "64 cores, Fast CPU, Linux 9.0, Python 3.20.1"}
-    replaced = tables.with_results(readme, newer)
+    replaced = tables.with_results(page, newer)
     assert tables.summary(newer, "slow") in replaced
     assert tables.summary(newer, "bare") in replaced
     assert "2031-01-31 (64 cores, Fast CPU, Linux 9.0, Python 3.20.1)" in replaced
-    assert tables.with_results(replaced, RESULTS) == readme
+    assert tables.with_results(replaced, RESULTS) == page
 
 
-def test_a_readme_without_the_tables_is_an_error() -> None:
+def test_a_page_without_the_tables_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         tables.with_results("# ImagePorter\n", RESULTS)
 

@@ -6,7 +6,7 @@ import pytest
 
 from imageporter.config.files import Location
 from imageporter.config.settings import Secret
-from imageporter.config.sync_file import validate_sync_file
+from imageporter.config.sync_file import is_sync_file, validate_sync_file
 from imageporter.system.errors import Problems
 
 
@@ -74,3 +74,18 @@ def test_the_values_of_the_file() -> None:
         "hook_username": Secret("me"),
         "hook_password": Secret("a-word"),
     }
+
+
+def test_keys_in_any_case() -> None:
+    """image-syncer's own example has `Username` and `Password`."""
+    problems = Problems()
+    data = {
+        "auth": {"Username": "me", "PASSWORD": "a-word"},
+        "Registry": {"REG": [{"sourcename": "a.example", "NameSpace": "team", "DestinationName": "b.example"}]},
+        "sync": {"routinenum": 3},
+    }
+    assert is_sync_file(data)
+    found = validate_sync_file(data, Location(Path("configs/sync.yaml")), problems, {})
+    assert list(problems) == []
+    assert found.values == {"jobs": 3, "hook_username": Secret("me"), "hook_password": Secret("a-word")}
+    assert [route.location for route in found.routes] == ["registry.reg[0]"]
