@@ -18,7 +18,7 @@ BUNDLE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(BUNDLE), str(BUNDLE / "tests"), str(BUNDLE / "bench")]
 
 from campaign import Campaign, Table  # noqa: E402
-from pages import PARTS, RESULTS, write_pages  # noqa: E402
+from reliability_pages import PARTS, RESULTS, write_pages  # noqa: E402
 
 
 def main() -> int:

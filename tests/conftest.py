@@ -62,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="count a skipped test as a failure")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Early versions of Python 3.12 take `?1` in SQL for a named parameter, and warn (python/cpython#117995)."""
+    if sys.version_info[:2] == (3, 12):
+        config.addinivalue_line("filterwarnings", r"ignore:Binding \d+ \('\?\d+'\) is a named parameter:DeprecationWarning")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """See `--no-skips`."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -16,8 +16,8 @@ ACCOUNTS = "accounts and certificates are not converted; write the account into 
 INSECURE = "is not converted; write `insecure: true` into the accounts file"
 # Keys of regsync that choose no images: when and how fast it copies.
 _REGSYNC_TIMING = frozenset(
-    {"interval", "schedule", "ratelimit", "parallel", "fastCopy", "forceRecursive", "includeExternal", "mediaTypes"}
-    | {"skipDockerConfig", "userAgent", "cacheCount", "cacheTime"}
+    {"interval", "schedule", "ratelimit", "parallel", "fastCheck", "forceRecursive"}
+    | {"skipDockerConfig", "userAgent", "cacheCount", "cacheTime", "blobLimit"}
 )
 _REGSYNC_REFERRERS = frozenset({"referrers", "digestTags"})
 _REGSYNC_ROW = frozenset({"source", "target", "type", "tags", "platform", "platforms"})
@@ -51,7 +51,7 @@ def from_regsync(data: Mapping[Any, Any]) -> Entries:
                 continue
             if kind == "repository":
                 row["tags"] = _regsync_tags(tags)
-            if platforms := entry.get("platforms") or entry.get("platform"):
+            if platforms := entry.get("platform") or entry.get("platforms"):  # one wins over several
                 row["platforms"] = platforms
             if any(entry.get(key, defaults.get(key)) for key in _REGSYNC_REFERRERS):
                 row["referrers"] = True
@@ -173,7 +173,7 @@ def _from_dregsy_mapping(mapping: Any, hosts: list[str], at: Location) -> Entrie
         if not found:
             include.append(text)
         elif kind == "regex" and not text.startswith("!"):
-            include.append(f"/{text}/")
+            include.append(f"/{_whole_line(text)}/")
         elif kind == "semver" and not difference:
             ranges.append(text)
             # blang/semver compares prereleases like other versions; `1.2.3-alpine` is one.
@@ -189,9 +189,17 @@ def _from_dregsy_mapping(mapping: Any, hosts: list[str], at: Location) -> Entrie
     yield Entry(at.inside, row | {"tags": tags | ({"include": include} if include else {})} | platforms)
 
 
+def _whole_line(pattern: str) -> str:
+    """Return `pattern` as dregsy compiles it, which adds ^ and $ where they are missing, without brackets."""
+    return f"{'' if pattern.startswith('^') else '^'}{pattern}{'' if pattern.endswith('$') else '$'}"
+
+
 def is_image_map(data: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether `data` maps images to images, as image-syncer does."""
-    return isinstance(data, dict) and bool(data) and all(isinstance(key, str) and {"/", ":"} & set(key) for key in data)
+    """Return whether `data` maps images to images, as image-syncer does. Some may be without a registry and a tag: `redis`."""
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        return False
+    has_targets = all(isinstance(value, str | list) or "target" in _mapping(value) for value in data.values())
+    return has_targets and any({"/", ":"} & set(key) for key in data)
 
 
 def from_image_map(data: Mapping[str, Any], at: Location) -> Entries:

@@ -170,11 +170,11 @@ def _validate(row: dict[str, Any]) -> tuple[list[Image], str]:
 
 
 def _check_target(target: str | None) -> None:
-    """Raise UserError if `target` cannot be followed by the path of an image."""
+    """Raise UserError if `target` does not end where the path of an image, or its name, can stand."""
     if target is None:
         return
     _, problem = _validate({"source": "registry.example.com/name", "target": target})
-    if not target.endswith("/"):
+    if not target.endswith(("/", "{repository}", "{name}")):
         problem = f": {reference.shown(target)!r} does not end in '/'; write one like registry.example.com/mirror/"
     if problem:
         raise UserError([f"--target{problem}"])

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import chinese
-import pages
 import passwords
 import pytest
+import reliability_pages
 import scale_page
 from campaign import Campaign, Table
 from scenarios import scenarios
 from support import BUNDLE
 from translation import Translate, UntranslatedError, translator
 
-FIRE: dict[str, Any] = json.loads(pages.RESULTS.read_text())
+FIRE: dict[str, Any] = json.loads(reliability_pages.RESULTS.read_text())
 SCALE: dict[str, Any] = json.loads(scale_page.RESULTS.read_text())
 CODE = re.compile("`[^`\n]+`")
 VULNERABILITY = re.compile(r"\b(?:CVE|GHSA|GO|PYSEC)-[\w-]+", re.ASCII)
@@ -27,9 +27,9 @@ def english_and_chinese(name: str) -> tuple[str, str]:
     return english, chinese_page
 
 
-@pytest.mark.parametrize(("path", "translate"), pages.PAGES.items(), ids=["english", "chinese"])
+@pytest.mark.parametrize(("path", "translate"), reliability_pages.PAGES.items(), ids=["english", "chinese"])
 def test_the_reliability_pages_are_written_from_the_results(path: Path, translate: Translate) -> None:
-    assert path.read_text(encoding="utf-8") == pages.page(FIRE, translate)
+    assert path.read_text(encoding="utf-8") == reliability_pages.page(FIRE, translate)
 
 
 @pytest.mark.parametrize(("path", "translate"), scale_page.PAGES.items(), ids=["english", "chinese"])
@@ -54,7 +54,7 @@ def test_a_page_without_a_place_for_figures_is_an_error() -> None:
         scale_page.with_figures("# Scale\n", SCALE, str)
 
 
-@pytest.mark.parametrize("part", pages.PARTS)
+@pytest.mark.parametrize("part", reliability_pages.PARTS)
 def test_the_results_are_described_as_the_code_describes_them(part: str) -> None:
     assert FIRE[part]["table"]["text"].startswith(importlib.import_module(part).TEXT)
 
@@ -94,8 +94,12 @@ def test_a_broken_promise_is_shown_as_it_was_found() -> None:
         ],
         ["crane | panicked", "and again"],
     )
-    assert pages.section(table, str).endswith("| crane |\n\n- **Broken:** crane | panicked\n- **Broken:** and again")
-    assert pages.section(table, chinese.to_chinese).endswith("- **违反保证：** crane | panicked\n- **违反保证：** and again")  # noqa: RUF001
+    assert reliability_pages.section(table, str).endswith(
+        "| crane |\n\n- **Broken:** crane | panicked\n- **Broken:** and again"
+    )
+    assert reliability_pages.section(table, chinese.to_chinese).endswith(
+        "- **违反保证：** crane | panicked\n- **违反保证：** and again"
+    )  # noqa: RUF001
 
 
 @pytest.mark.parametrize("name", ["scale.md", "security.md"])
