@@ -119,6 +119,35 @@ def test_the_command_of_the_documents(network: Network, name: str) -> None:
     assert network.digest("target", "mirror/app:1") == digest
 
 
+COMMANDS = sorted(
+    {
+        command
+        for path in (BUNDLE / "docs").rglob("*.md")
+        for command in re.findall(r"`(docker run --rm [^`]*)`", path.read_text())
+    }
+)
+
+
+def test_the_commands_within_the_documents_are_found() -> None:
+    assert len(COMMANDS) > 3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_within_the_documents(command: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "images.json").write_text('[{"source": "r.example.com/app:1", "target": "nas.example.com/app:1"}]')
+    (tmp_path / "images.yaml").write_text("r.example.com/app:1: nas.example.com/app:1")
+    (tmp_path / "regsync.yml").write_text(
+        "sync: [{source: 'r.example.com/app:1', target: 'nas.example.com/app:1', type: image}]"
+    )
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    output = done.stdout + (tmp_path / "images.yaml").read_text()
+    assert any(word in output for word in (f"ImagePorter {__version__}", "environment:", "nas.example.com/app:1"))
+
+
 def test_a_release(tmp_path: Path) -> None:
     """`make release`, without the checks that run anyway, in a clone."""
     environ = os.environ | {"DOCKER_BUILDKIT": "0", "BUILD": "--network host", "CHECKS": "", "IMAGES": "released/imageporter"}

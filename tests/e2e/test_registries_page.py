@@ -27,7 +27,7 @@ esac
 """
 
 
-@pytest.fixture(params=PAGES.values(), ids=PAGES)
+@pytest.fixture(params=PAGES.values(), ids=list(PAGES))
 def page(request: pytest.FixtureRequest) -> str:
     """One page after the other."""
     path = request.param
@@ -192,7 +192,8 @@ europe-west3-docker.pkg.dev: {{username: _json_key, password: $GOOGLE_KEY}}
 
 
 def title_of_the_last_recipe(page: str) -> str:
-    return re.findall(r"^## (.+)$", page, re.MULTILINE)[-1]
+    titles: list[str] = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    return titles[-1]
 
 
 def test_a_registry_in_the_network(page: str, user: User, source: Registry, authority: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_translation_has_all_numbers_of_its_text(words: dict[str, str]) -> Non
 
 def test_what_has_no_translation_is_an_error() -> None:
     translate = translator({"{} images": "{} 个镜像", "none": "无"}, "words.py")
-    assert translate("2,000\nimages, none") == "2,000 个镜像，无"  # noqa: RUF001
+    assert translate("2,000\nimages, none") == "2,000 个镜像，无"
     with pytest.raises(UntranslatedError, match=re.escape("words.py has no translation of '{} apples'; add it")):
         translate("2 apples")
 
@@ -99,7 +99,7 @@ def test_a_broken_promise_is_shown_as_it_was_found() -> None:
     )
     assert reliability_pages.section(table, chinese.to_chinese).endswith(
         "- **违反保证：** crane | panicked\n- **违反保证：** and again"
-    )  # noqa: RUF001
+    )
 
 
 @pytest.mark.parametrize("name", ["scale.md", "security.md"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import reference
+from reference_texts import GROUPS
 from support import BUNDLE
 
 from imageporter.config.settings import VARIABLES
@@ -28,7 +29,7 @@ def test_every_table_has_its_place(language: int, folder: Path) -> None:
 
 
 def test_every_variable_belongs_to_one_group() -> None:
-    assert sorted(name for group in reference.GROUPS.values() for name in group) == sorted(VARIABLES)
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(VARIABLES)
 
 
 def test_a_page_whose_block_does_not_end_is_an_error() -> None:
