@@ -22,10 +22,14 @@ def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
     """Parse a notification of Docker's registry (distribution), or of one built on it; either version of the envelope.
 
     https://distribution.github.io/distribution/about/notifications/
+
+    Azure sends such events without an envelope.
+    https://learn.microsoft.com/azure/container-registry/container-registry-webhook-reference
     """
-    if len(payload["events"]) > MAX_EVENTS:
+    events = [payload] if "action" in payload else payload["events"]
+    if len(events) > MAX_EVENTS:
         raise ValueError(f"more than {MAX_EVENTS} events")
-    for event in payload["events"]:
+    for event in events:
         # An invalid event must not stop the others, because the whole envelope would be sent again, for ever.
         with suppress(LookupError, TypeError, AttributeError):
             target = event.get("target") or {}

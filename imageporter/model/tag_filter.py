@@ -72,7 +72,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The tags that a filter takes of those `listed`, in the order of the list, and what each of its stages did."""
+    """The tags that a filter takes of those `listed`, in their order but the included ones last, and what each stage did."""
 
     listed: Sequence[str]
     tags: tuple[str, ...]
@@ -128,16 +128,16 @@ class TagFilter:
         return tuple(name for name in self.include_names if not self.exclude.find(name))
 
     def drop_reason(self, tag: str) -> str | None:
-        """Return why `tag` is not taken, without `newest`, which depends on the other tags; None if it may be taken."""
-        return self.select([tag], all_ages=True).why_dropped(tag)
+        """Return why `tag` is not taken; None if it may be taken. `newest` drops no tag that is alone."""
+        return self.select([tag]).why_dropped(tag)
 
-    def select(self, listed: Sequence[str], *, all_ages: bool = False) -> Selection:
-        """Return which of the tags `listed` in a repository are taken; with `all_ages`, not only the newest."""
+    def select(self, listed: Sequence[str]) -> Selection:
+        """Return which of the tags `listed` in a repository are taken."""
         stages: list[Stage] = []
         versions = self._versions(listed, stages)
         if self.exclude:
             _drop(versions, self._excluded(versions), "exclude", stages)
-        if self.newest is not None and not all_ages:
+        if self.newest is not None:
             sort = self._sort_of(versions)
             older = _sorted(versions, sort)[: -self.newest]
             reason = f"it is not among the newest {self.newest} by {sort.value}"

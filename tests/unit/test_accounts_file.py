@@ -121,3 +121,25 @@ def test_insecure_is_looked_up_like_an_account() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "advice"),
+    [
+        (Accounts({}), 'write [{"registry": "nas:5000", "insecure": true}] into accounts.json'),
+        (Accounts({}, "auth.json"), 'add {"registry": "nas:5000", "insecure": true} to the list in auth.json'),
+        (Accounts({}, "auth.json", is_map=True), 'add "nas:5000": {"insecure": true} to auth.json'),
+        (
+            Accounts({"nas:5000/team": Account("nas:5000/team", "me", "x")}, "auth.json", is_map=True),
+            'add "insecure": true to the account of nas:5000/team in auth.json',
+        ),
+    ],
+)
+def test_what_makes_a_registry_insecure_depends_on_the_file(accounts: Accounts, advice: str) -> None:
+    assert accounts.insecure_advice(parse("nas:5000/team/app")) == advice
+
+
+def test_an_account_is_for_a_host_and_secure_unless_it_says_otherwise() -> None:
+    account = Account("nas:5000/team/deep", "me", "x")
+    assert (account.host, account.insecure) == ("nas:5000", False)
+    assert Account("nas:5000", "me", "x").host == "nas:5000"

@@ -62,7 +62,9 @@ def test_shards_are_of_similar_size() -> None:
     assert min(counts) > 850
 
 
-@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "a/b", "1/10001", "1/2/3", "-1/2", "1/٣"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "0/2", "3/2", "1/0", "a/b", "1/10001", "1/2/3", "-1/2", "1/٣", "000001/8", "1/000008"]
+)
 def test_what_is_no_shard(text: str) -> None:
     assert parse(text) is None
 
@@ -112,3 +114,11 @@ def test_the_directory_of_a_shard() -> None:
     settings = Settings(data_dir=Path("/data"), shard=Shard(2, 8))
     assert settings.state_dir == Path("/data/shard-2-of-8")
     assert Settings(data_dir=Path("/data")).state_dir == Path("/data")
+
+
+@pytest.mark.parametrize("text", ["1/1", "8/8", "10000/10000", "00001/00008"])
+def test_what_is_a_shard(text: str) -> None:
+    number, _, count = text.partition("/")
+    shard = Shard(int(number), int(count))
+    assert parse(text) == shard
+    assert parse(str(shard)) == shard

@@ -27,6 +27,12 @@ def select(listed: Sequence[str], **options: Any) -> Selection:
         ("2024112412345678", None),  # npm's numbers have 15 digits
         ("1.2.3-rc..1", None),
         ("1.2.3-.", None),
+        ("=1.2", "1.2.0"),
+        ("V1.2.3-a-b.c-1", "1.2.3-a-b.c-1"),
+        ("1.2.3--", "1.2.3--"),
+        ("1.2.3-01", "1.2.3-01"),  # npm itself refuses the zero
+        ("1.123456789012345", "1.123456789012345.0"),
+        ("1.1234567890123456", None),
         ("", None),
     ],
 )
@@ -60,6 +66,26 @@ def test_a_glob_that_can_match_nothing_is_a_mistake(text: str) -> None:
         (["b9", "b10"], {"newest": 1}, ["b10"]),
         (["b9", "b10"], {"newest": 1, "sort": "alphabetical"}, ["b9"]),
         (["1.0.0-rc1", "1.0.0", "1.0.0-rc2"], {"newest": 2}, ["1.0.0", "1.0.0-rc2"]),
+        # half of the tags are no majority
+        (["v1.9", "v1.10", "a", "b"], {"newest": 1}, ["v1.10"]),
+        (["1.0", "1.0-rc", "z-2", "z-10"], {"newest": 1}, ["z-10"]),
+        (["1.0", "1.0-rc", "1.0-rc2", "z-2", "z-10"], {"newest": 1}, ["1.0"]),
+        (["1.0", "z"], {"newest": 1, "sort": "semver"}, ["1.0"]),
+        # globs are whole, patterns are searched
+        (["a1", "a22", "ba1", "Z_.-9"], {"exclude": ["a?"]}, ["a22", "ba1", "Z_.-9"]),
+        (["a1", "Z_.-9", "Zx"], {"exclude": ["Z_.-*"]}, ["a1", "Zx"]),
+        (["a.b", "axb"], {"exclude": ["a.*"]}, ["axb"]),
+        (["1-rc1", "rc", "1"], {"exclude": ["/rc/"]}, ["1"]),
+        # a group has the version
+        (["main-1.0", "main-2.0", "1.1", "main-x"], {"match": "/^main-(.*)$/", "semver": "1.x"}, ["main-1.0"]),
+        (["v1.0", "1.0"], {"match": r"/^(?:v|(\d.*))/", "semver": "*"}, ["1.0"]),
+        (["a", "b"], {"min": 1}, ["a", "b"]),
+        (["a", "b"], {"include": ["b"], "newest": 1, "sort": "alphabetical"}, ["b"]),
+        (["a", "b"], {"include": ["a"], "newest": 1, "sort": "alphabetical"}, ["b", "a"]),
+        # the version decides before the rest of the tag does
+        (["b-1.0_1", "a-1.0_2"], {"match": "/-(.*)$/", "newest": 1}, ["a-1.0_2"]),
+        (["b-x1", "a-x2"], {"match": "/-(.*)$/", "newest": 1, "sort": "semver"}, ["a-x2"]),
+        (["a", "b", "c"], {"include": ["a"], "exclude": ["b"]}, ["a", "c"]),
         # equal versions: the tag decides
         (["main-9", "main-10"], {"match": "/^(main)-/", "newest": 1}, ["main-10"]),
         (["1.2-9", "1.2-10"], {"match": r"/^(1\.2)-\d+$/", "newest": 1}, ["1.2-10"]),
@@ -119,3 +145,79 @@ def test_a_push_is_not_asked_whether_it_is_the_newest() -> None:
         "7.2",
         "latest",
     ]
+
+
+def test_the_reason_names_what_a_tag_lacks() -> None:
+    selection = select(["main-1.0", "main-", "main-x", "1.0", "main-2.0"], match="/^main-(.*)/", semver="*", newest=1)
+    assert selection.tags == ("main-2.0",)
+    assert [selection.why_dropped(tag) for tag in selection.listed] == [
+        "newest: it is not among the newest 1 by semver",
+        "semver: '' is not a version",
+        "semver: 'x' is not a version",
+        "match: it does not match",
+        None,
+    ]
+    assert select(["a", "b"], include=["a"]).why_dropped("b") == "include: nothing in `include` names it"
+    assert select(["a", "b"], include=["a"]).why_dropped("never there") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "needs_listing", "is_pattern"),
+    [
+        ({"include": ["a", "b"]}, False, False),
+        ({"include": ["a", "b"], "exclude": ["b"]}, False, False),
+        ({"include": ["a", "b"], "min": 1}, True, False),
+        ({"include": ["a*"]}, True, False),
+        ({"include": ["a"], "exclude": ["c"]}, True, False),
+        ({"include": ["a"], "exclude": ["/a/"]}, True, False),
+        ({"include": ["a"], "match": "/a/"}, True, False),
+        ({"include": ["a"], "semver": "1"}, True, False),
+        ({"include": ["a"], "newest": 1}, True, False),
+        ({"match": "/a/"}, True, True),
+        ({"match": "/a/", "min": 1}, True, False),
+        ({"min": 1}, True, False),
+    ],
+)
+def test_only_names_alone_need_no_list_of_tags(options: dict[str, Any], needs_listing: bool, is_pattern: bool) -> None:  # noqa: FBT001
+    chosen = TagsEntry(**options).to_filter()
+    assert (chosen.needs_listing, chosen.is_pattern) == (needs_listing, is_pattern)
+
+
+def test_the_longest_range() -> None:
+    longest = "1.x || " * 71 + "1.x"
+    assert len(longest) == 500
+    assert parse_range(longest).test(parse_version("1.2"))
+    with pytest.raises(ValueError, match="is not a range of versions"):
+        parse_range(f"{longest} ")
+
+
+def test_a_slash_is_not_half_a_pattern() -> None:
+    for text in ("/", "//", "/a"):
+        with pytest.raises(ValueError, match="has a pattern that does not end in '/'"):
+            parse_matcher([text], compile_pattern)
+    assert parse_matcher(["/a/"], compile_pattern).find("bab") == "/a/"
+
+
+SEMVER = ["9.z", "a2", "a10", "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta"]
+SEMVER += [
+    "1.0.0-beta",
+    "1.0.0-beta.2",
+    "1.0.0-beta.11",
+    "1.0.0-rc.1",
+    "1.0.0",
+    "1.0.1-rc.1",
+    "1.0.1",
+    "1.0.10-rc.1",
+    "1.0.10",
+]
+SEMVER += ["1.2-rc.2", "1.2", "1.10-rc.1", "1.10", "2", "10-rc.1", "10"]
+NATURAL = ["2", "2-a", "2a", "10", "a", "a2", "a2b", "a10", "a10-2-3", "a10-10-1", "ab", "b1"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "ordered"), [("semver", SEMVER), ("natural", NATURAL), ("alphabetical", ["10", "2", "2a", "a", "a10", "a2"])]
+)
+def test_the_newest_are_the_last_of_their_order(sort: str, ordered: list[str]) -> None:
+    for count in range(1, len(ordered) + 1):
+        newest = ordered[-count:]
+        assert list(select(ordered[::-1], sort=sort, newest=count).tags) == newest[::-1]

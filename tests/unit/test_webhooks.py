@@ -15,6 +15,7 @@ PAYLOADS = Path(__file__).parents[1] / "payloads"
 DEBIAN: Push = ("hub.harbor.com", "test-webhook/debian", "latest")
 HELLO: Push = ("ghcr.io", "codertocat/hello_docker", "latest")
 PUSHES: dict[str, list[Push]] = {
+    "distribution-azure": [("myregistry.azurecr.io", "hello-world", "v1")],
     "distribution-v1": [("registry.example.com:5000", "library/test", "latest")],
     "distribution-v2": [("registry.example.com:5000", "library/test", "v2")],
     "dockerhub": [("docker.io", "svendowideit/testhook", "latest")],
