@@ -56,6 +56,14 @@ def test_the_figures_of_the_campaign(name: str) -> None:
         assert re.search(rf"(?<![\d,]){figure}(?![\d,])", readme), figure
 
 
+@pytest.mark.parametrize(("name", "page"), zip(READMES, ["docs/comparison.md", "docs/zh/comparison.md"], strict=True))
+def test_the_comparison_of_a_readme_is_part_of_the_whole(name: str, page: str) -> None:
+    rows = re.findall(r"^\| (?!\|).*\|$", (BUNDLE / name).read_text(), re.MULTILINE)
+    whole = re.sub(r"^\| \d+\. ", "| ", (BUNDLE / page).read_text(), flags=re.MULTILINE).splitlines()
+    assert len(rows) > 10
+    assert [row for row in rows if row not in whole] == []
+
+
 @pytest.mark.parametrize("name", [*READMES, "docs/speed.md", "docs/zh/speed.md"])
 def test_the_seconds_are_those_of_the_bench(name: str) -> None:
     text = re.sub(r"^\|.*\n", "", (BUNDLE / name).read_text(), flags=re.MULTILINE)
