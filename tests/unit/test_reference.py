@@ -56,7 +56,7 @@ def test_the_figures_of_the_campaign(name: str) -> None:
         assert re.search(rf"(?<![\d,]){figure}(?![\d,])", readme), figure
 
 
-@pytest.mark.parametrize(("name", "page"), zip(READMES, ["docs/comparison.md", "docs/zh/comparison.md"], strict=True))
+@pytest.mark.parametrize(("name", "page"), [*zip(READMES, ("docs/comparison.md", "docs/zh/comparison.md"), strict=True)])
 def test_the_comparison_of_a_readme_is_part_of_the_whole(name: str, page: str) -> None:
     rows = re.findall(r"^\| (?!\|).*\|$", (BUNDLE / name).read_text(), re.MULTILINE)
     whole = re.sub(r"^\| \d+\. ", "| ", (BUNDLE / page).read_text(), flags=re.MULTILINE).splitlines()
