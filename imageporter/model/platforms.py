@@ -93,7 +93,7 @@ def index_children(manifest: str) -> list[tuple[str, str]] | None:
         if not isinstance(content.get("manifests"), list):
             return None
         return [(str(child["digest"]), platform_of(child.get("platform"))) for child in content["manifests"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -254,13 +254,14 @@ def _semver_key(text: str) -> tuple[Any, ...]:
     version = parse_version(text)
     if version is None:
         return (0, _natural_key(text))
-    prerelease = [(1, "", part) if isinstance(part, int) else (2, part, 0) for part in version.prerelease]
+    prerelease = [(0, part) if isinstance(part, int) else (1, part) for part in version.prerelease]
     return (1, version.major, version.minor, version.patch, not prerelease, prerelease, _natural_key(text))
 
 
-def _natural_key(text: str) -> list[tuple[int, int, str]]:
+def _natural_key(text: str) -> list[int | str]:
     """Order numbers by their value: `v9` before `v10`."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(text) if part]
+    # Text and numbers take turns, beginning with a text that may be empty.
+    return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(text))]
 
 
 _KEYS: dict[Sort, Callable[[str], Any]] = {

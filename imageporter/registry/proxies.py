@@ -81,7 +81,7 @@ def _matches(entry: str, host: str, port: str, ip: _IPAddress | None) -> bool:
         return address == ip
     if name.startswith((".", "*.")):  # subdomains only
         return host.endswith(name.removeprefix("*"))
-    return bool(name) and f".{host}".endswith(f".{name}")
+    return f".{host}".endswith(f".{name}")
 
 
 def _split(text: str) -> tuple[str, str]:

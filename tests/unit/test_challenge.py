@@ -131,6 +131,14 @@ def test_an_odd_realm_gets_nothing(realm: str) -> None:
         ('Bearer realm="https://a.example/t",realm="https://b.example/t"', None),
         (r'Bearer realm="https://a.example/\"t"', None),
         ("Bearer realm=https://a.example/t", None),
+        ("Bearer realm=a_1.~+/-,service=-/+~.1_a", Bearer("a_1.~+/-", "-/+~.1_a")),
+        ('Bearer realm="https://a.example/t", error_description="no"', Bearer("https://a.example/t", "")),
+        (r'Bearer realm="https://a.example/t",service="a\b"', None),
+        ('Bearer realm="https://a.example/t",service=', None),
+        ('Bearer realm="https://a.example/t",="s"', None),
+        ('Bearer realm="https://a.example/t",service=é', None),
+        ('Bearer realm="https://a.example/t",Realm="https://b.example/t"', None),
+        ('Bearer realm="https://a.example/t",?service=s', None),
         ("Bearer " + "a=b," * 10_000 + "?", None),
         ("Bearer " + " " * 50_000 + "!", None),
     ],
@@ -138,3 +146,41 @@ def test_an_odd_realm_gets_nothing(realm: str) -> None:
 )
 def test_a_challenge_is_read_strictly(challenge: str, bearer: Bearer | None) -> None:
     assert parse_bearer(challenge) == bearer
+
+
+@pytest.mark.parametrize(
+    ("host", "plain_http"),
+    [
+        *((f"{name}:{port}", True) for name in ("127.0.0.1", "[::1]", "my.localhost") for port in ("1", "12345")),
+        *((f"{name}:{port}", False) for name in ("127.0.0.1", "[::1]", "my.localhost") for port in ("123456", "٣", "x")),
+    ],
+)
+def test_a_port_has_one_to_five_digits(host: str, plain_http: bool) -> None:  # noqa: FBT001
+    assert falls_back_to_http(host) == plain_http
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "1.example",
+        "8.8.8.8.example",
+        "0xa.example",
+        "auth1",
+        "a1.b2",
+        "x7f",
+        "a.x7",
+        "a.0y7",
+        "Auth-1.Ex_ample-A:5",
+        "auth.example",
+    ],
+)
+def test_a_name_with_digits_is_no_address(host: str) -> None:
+    for rest in ("/token", "", "?service=A-z", "/-A._~!$&'()*+,;=:@%/?-"):
+        assert is_allowed_realm(f"https://{host}{rest}", "reg.example", plain_http=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["auth.0x7f", "auth.0X7F", "auth.0x", "auth.0x9", "0", "auth.1", "[::ffff:224.0.0.1]", "[]", "[1.2.3.4]"]
+)
+def test_what_only_some_parsers_read_as_an_address_gets_nothing(host: str) -> None:
+    assert not is_allowed_realm(f"https://{host}/token", "reg.example", plain_http=False)

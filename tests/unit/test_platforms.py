@@ -45,7 +45,9 @@ def test_what_is_no_index(manifest: str) -> None:
     platforms.require_platform(manifest, platforms.parse("linux/amd64"))
 
 
-@pytest.mark.parametrize("origin", ["a.io/b:1 linux/amd64 linux/arm64", "a.io/b:1 [linux/amd64", "a.io/b:1 +other"])
+@pytest.mark.parametrize(
+    "origin", ["a.io/b:1 linux/amd64 linux/arm64", "a.io/b:1 [linux/amd64", "a.io/b:1 linux/amd64]", "a.io/b:1 +other"]
+)
 def test_an_origin_that_somebody_has_edited(origin: str) -> None:
     with pytest.raises(ValueError, match=r"twice|not a platform|unknown option"):
         split_origin(origin)

@@ -2,11 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from imageporter.model.report import RunKind
+from imageporter.model.report import Report, RunKind, failing_since, is_failure
 from imageporter.store.report import read_report, report_path, write_report
 from imageporter.system import logs
 
@@ -64,3 +64,22 @@ def test_a_report_that_cannot_be_written_is_logged(tmp_path: Path, capsys: pytes
     write_report(path, {})
     assert capsys.readouterr().out.endswith(f"ERROR   {path} cannot be written: Is a directory\n")
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "previous", "failure"),
+    [
+        *((0, None, False), (1, None, True), (2, None, True), (130, None, False), (143, None, False), (137, None, True)),
+        *((75, None, False), (75, 0, False), (75, 1, False), (75, 75, True), (1, 75, True), (0, 75, False)),
+    ],
+)
+def test_a_locked_pass_is_a_failure_the_second_time(exit_code: int, previous: int | None, failure: bool) -> None:  # noqa: FBT001
+    before = None if previous is None else cast("Report", {"exit_code": previous})
+    assert is_failure(exit_code, before) == failure
+    assert not is_failure(75, cast("Report", {}))
+
+
+def test_since_when_runs_fail() -> None:
+    assert failing_since(None) is None
+    assert failing_since(cast("Report", {})) is None
+    assert failing_since(cast("Report", {"failing_since": "2026-01-01T00:00:00Z"})) == "2026-01-01T00:00:00Z"

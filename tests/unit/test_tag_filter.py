@@ -192,25 +192,16 @@ def test_the_longest_range() -> None:
 
 
 def test_a_slash_is_not_half_a_pattern() -> None:
-    for text in ("/", "//", "/a"):
+    for text in ("/", "//", "/a", "/ab"):
         with pytest.raises(ValueError, match="has a pattern that does not end in '/'"):
             parse_matcher([text], compile_pattern)
-    assert parse_matcher(["/a/"], compile_pattern).find("bab") == "/a/"
+    matcher = parse_matcher(["/a/", "/^b1$/"], compile_pattern)
+    assert [matcher.find(tag) for tag in ("bab", "b1", "bb1", "b12")] == ["/a/", "/^b1$/", None, None]
 
 
-SEMVER = ["9.z", "a2", "a10", "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta"]
-SEMVER += [
-    "1.0.0-beta",
-    "1.0.0-beta.2",
-    "1.0.0-beta.11",
-    "1.0.0-rc.1",
-    "1.0.0",
-    "1.0.1-rc.1",
-    "1.0.1",
-    "1.0.10-rc.1",
-    "1.0.10",
-]
-SEMVER += ["1.2-rc.2", "1.2", "1.10-rc.1", "1.10", "2", "10-rc.1", "10"]
+SEMVER = ["9.z", "a2", "a10", "0.1.0", "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta"]
+SEMVER += ["1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0-rc.2", "1.0.0", "1.0.1-rc.1", "1.0.1"]
+SEMVER += ["1.0.10-rc.1", "1.0.10", "1.2-rc.2", "1.2", "1.10-rc.1", "1.10", "2", "10-rc.1", "10"]
 NATURAL = ["2", "2-a", "2a", "10", "a", "a2", "a2b", "a10", "a10-2-3", "a10-10-1", "ab", "b1"]
 
 
