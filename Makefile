@@ -1,4 +1,4 @@
-# make demo | make test | make test-fast | make check | make coverage | make bench | make sync | make schema | make image | make audit | make sbom
+# make help lists the goals. Those for users: make demo | make sync | make tools | make image; for those who change it: make check | make test
 # Everything that is built stays in this folder: .venv (Python), .tools (crane, supercronic) and .cache (downloads).
 # `make -f FOLDER/Makefile sync` syncs the files of the folder it is called in.
 
@@ -69,7 +69,7 @@ TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruptio
                 outages.py pass.py records.py secrets.py)
 
 .PHONY: test
-test: $(VENV)/.dev $(TEST_TOOLS)  ## all tests, against real registries; those of the image if a Docker engine answers
+test: $(VENV)/.docs $(TEST_TOOLS)  ## all tests, against real registries; those of the image if a Docker engine answers
 	@if docker info >/dev/null 2>&1; then \
 	  $(MAKE) -f Makefile $(TOOLS)/syft $$(docker compose version >/dev/null 2>&1 || echo $(TOOLS)/docker-compose); fi
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) --ignore=tests/containers tests
@@ -77,7 +77,7 @@ test: $(VENV)/.dev $(TEST_TOOLS)  ## all tests, against real registries; those o
 	$(VENV)/bin/python -m pytest -q $(PYTEST) tests/containers
 
 .PHONY: test-python
-test-python: $(VENV)/.dev $(TEST_TOOLS)  ## the tests without those of the image, with another Python: PYTHON=python3.14 VENV=.venv-3.14
+test-python: $(VENV)/.docs $(TEST_TOOLS)  ## the tests without those of the image, with another Python: PYTHON=python3.14 VENV=.venv-3.14
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 
 .PHONY: test-fast
@@ -85,12 +85,12 @@ test-fast: $(VENV)/.dev $(TEST_TOOLS)  ## the unit tests
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit
 
 .PHONY: coverage
-coverage: $(VENV)/.dev $(TEST_TOOLS)  ## how much of the package the tests run, the scripts that they start included
+coverage: $(VENV)/.docs $(TEST_TOOLS)  ## how much of the package the tests run, the scripts that they start included
 	rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
 
 .PHONY: check
-check: $(VENV)/.dev  ## lint, types, format, and the layers of the package
+check: $(VENV)/.docs  ## lint, types, format, and the layers of the package
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 .PHONY: bench
@@ -112,6 +112,13 @@ figures: $(VENV)/.dev  ## write the figures of the last `make bench` into docs/s
 .PHONY: docs
 docs: schema  ## the tables of docs/settings.md, files.md and logs.md in both languages, from the code
 	$(VENV)/bin/python docs/reference.py
+
+# Without --quiet: MkDocs would not count the warnings that it does not show.
+.PHONY: site
+site: $(VENV)/.docs  ## docs/ as a web site in both languages, its links checked: site/index.html; SITE_URL=https://...: where it will be
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --config-file mkdocs.zh.yml
+	$(VENV)/bin/python docs/check_site.py site
 
 .PHONY: schema
 schema: $(VENV)/.run  ## JSON Schemas of the files, for editors
@@ -141,13 +148,13 @@ sbom: $(VENV)/.run $(TOOLS)/syft  ## all packages in the image, as CycloneDX: im
 
 .PHONY: requirements
 requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
-	for name in requirements requirements-dev requirements-go; do \
+	for name in requirements requirements-dev requirements-docs requirements-go; do \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command 'make requirements' $$name.in --output-file $$name.txt || exit 1; done
 
 .PHONY: clean
 clean:  ## remove what was built and downloaded
-	rm -rf .venv* $(TOOLS) .cache imageporter.cdx.json .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* $(TOOLS) .cache site imageporter.cdx.json .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -160,6 +167,10 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.docs: requirements-docs.txt $(VENV)/.dev
 	$(PIP) -r $<
 	@touch $@
 
