@@ -15,6 +15,8 @@ from support import BUNDLE
 ENGLISH = BUNDLE / "docs"
 CHINESE = ENGLISH / "zh"
 NAMES = sorted({path.name for folder in (ENGLISH, CHINESE) for path in folder.glob("*.md")})
+PAIRS = {name: (ENGLISH / name, CHINESE / name) for name in NAMES}
+PAIRS |= {"README.md": (BUNDLE / "README.md", BUNDLE / "README.zh-CN.md")}
 
 CODE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
@@ -109,7 +111,7 @@ def in_english(path: Path) -> Path:
     return ENGLISH / path.name if path.parent == CHINESE else path
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=PAIRS)
 def name(request: pytest.FixtureRequest) -> str:
     """One page after the other."""
     return str(request.param)
@@ -118,13 +120,13 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def english(name: str) -> Page:
     """The English page."""
-    return read(ENGLISH / name)
+    return read(PAIRS[name][0])
 
 
 @pytest.fixture
 def chinese(name: str) -> Page:
     """The Chinese page."""
-    return read(CHINESE / name)
+    return read(PAIRS[name][1])
 
 
 def test_each_page_exists_in_both_languages() -> None:
@@ -162,23 +164,24 @@ def test_a_chinese_page_has_one_term_for_each_thing(chinese: Page) -> None:
 
 
 def test_both_pages_link_to_the_same_files(english: Page, chinese: Page, name: str) -> None:
-    counterparts = {ENGLISH / name, CHINESE / name}
+    counterparts = {*PAIRS[name]}
     linked = {in_english(path) for path, _ in chinese.links if path not in counterparts}
     assert sorted(linked) == sorted({path for path, _ in english.links if path not in counterparts})
 
 
 def test_a_chinese_page_links_to_chinese_pages(chinese: Page, name: str) -> None:
     """Only the link to its own counterpart may lead to an English one."""
-    english = {path for path, _ in chinese.links if path.parent == ENGLISH and path.suffix == ".md"} - {ENGLISH / name}
+    english = {path for path, _ in chinese.links if path.parent == ENGLISH and path.suffix == ".md"}
     english |= {path for path, _ in chinese.links if path == BUNDLE / "README.md"}
+    english -= {PAIRS[name][0]}
     assert sorted(english) == []
 
 
-def test_the_links_of_a_chinese_page_lead_somewhere(chinese: Page) -> None:
-    missing = [path.relative_to(BUNDLE) for path, _ in chinese.links if not path.exists()]
-    assert missing == []
-    to_pages = [(path, anchor) for path, anchor in chinese.links if anchor and path.parent == CHINESE]
-    assert [(path.name, anchor) for path, anchor in to_pages if anchor not in read(path).anchors] == []
+def test_the_links_of_both_pages_lead_somewhere(english: Page, chinese: Page) -> None:
+    for page in (english, chinese):
+        assert [path.relative_to(BUNDLE) for path, _ in page.links if not path.exists()] == []
+        to_pages = [(path, anchor) for path, anchor in page.links if anchor and path.suffix == ".md"]
+        assert [(path.name, anchor) for path, anchor in to_pages if anchor not in read(path).anchors] == []
 
 
 @pytest.mark.parametrize(
