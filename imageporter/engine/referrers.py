@@ -23,6 +23,7 @@ from imageporter.model.reference import DIGEST_TAG, Reference, is_digest
 from imageporter.registry.crane import Crane
 from imageporter.registry.errors import REFUSED, ErrorKind, RegistryError
 from imageporter.registry.lookup import DigestLookup
+from imageporter.system.tasks import shared_result
 
 if TYPE_CHECKING:
     from imageporter.registry.client import Client  # which needs libcurl
@@ -148,7 +149,7 @@ class Referrers:
         if task is None:
             task = self._tags[repository] = asyncio.ensure_future(self._list_digest_tags(repository))
         try:
-            return await asyncio.shield(task)
+            return await shared_result(task)
         except RegistryError:
             self._tags.pop(repository, None)  # the next attempt asks again
             raise

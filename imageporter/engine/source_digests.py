@@ -8,6 +8,7 @@ from imageporter.engine.backoff import Operation
 from imageporter.engine.retry import Attempts, FailedError, IndexedImage, Step
 from imageporter.engine.slots import Hosts, Slots
 from imageporter.model.reference import Reference
+from imageporter.system.tasks import shared_result
 
 
 class SourceDigests:
@@ -32,7 +33,7 @@ class SourceDigests:
         shared = self._shared.get(source)
         if shared is not None:
             try:
-                return await asyncio.shield(shared)
+                return await shared_result(shared)
             finally:
                 image.attempts = sharing[0].attempts
         shared = asyncio.get_running_loop().create_future()

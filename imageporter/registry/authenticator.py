@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import DOCKER_HUB, Reference
 from imageporter.registry.challenge import Bearer, falls_back_to_http, is_allowed_realm, parse_bearer
+from imageporter.system.tasks import shared_result
 
 DOCKER_HUB_API = "registry-1.docker.io"
 FALLBACK_DELAY = 0.3  # seconds of HTTPS alone before plain HTTP is tried as well: crane's
@@ -128,13 +129,8 @@ class Authenticator:
         task = self._shared.get(key)
         if task is None:
             task = self._shared[key] = asyncio.create_task(_bounded(work, seconds))
-            task.add_done_callback(partial(self._forget, key))
-        return await asyncio.shield(task)
-
-    def _forget(self, key: Hashable, task: "asyncio.Task[Any]") -> None:
-        del self._shared[key]
-        if not task.cancelled():
-            task.exception()  # retrieved, even if every waiter has timed out just before
+            task.add_done_callback(lambda _: self._shared.pop(key))
+        return await shared_result(task)
 
     async def _find_endpoint(self, host: str, insecure: bool) -> Endpoint | None:  # noqa: FBT001
         """Ping the registry `host`, and remember its endpoint, or that its response was odd."""

@@ -103,7 +103,7 @@ def client(registry: Registry, accounts: Mapping[str, tuple[str, str]], **enviro
 
 def responses(registry: Registry) -> list[tuple[str, str, str, int]]:
     """Return method, path, protocol and status of every response to the client, by the registry's access log."""
-    lines = re.findall(r'"(\w+) (\S+) (\S+)" (\d+) \d+ "" "imageporter"', log_of(registry.config.with_name("log")))
+    lines = re.findall(r'"(\w+) (\S+) (\S+)" (\d+) \d+ "" "imageporter/[0-9.]+"', log_of(registry.config.with_name("log")))
     return [(method, path, protocol, int(status)) for method, path, protocol, status in lines]
 
 
@@ -111,7 +111,7 @@ def users_by_path(registry: Registry) -> dict[str, set[str]]:
     """Return who asked for which path, by the registry's log of authorised requests of the client."""
     users = collections.defaultdict(set)
     for line in log_of(registry.config.with_name("log")).splitlines():
-        if "authorized request" in line and '"http.request.useragent":"imageporter"' in line:
+        if "authorized request" in line and '"http.request.useragent":"imageporter/' in line:
             row = json.loads(line)
             users[row["http.request.uri"]].add(row["auth.user.name"])
     return users
