@@ -110,8 +110,9 @@ figures: $(VENV)/.dev  ## write the figures of the last `make bench` into docs/s
 	$(VENV)/bin/python bench/bench.py --pages
 
 .PHONY: docs
-docs: schema  ## the tables of docs/settings.md, files.md and logs.md in both languages, from the code
+docs: schema $(VENV)/.dev  ## from the code: the tables of docs/settings.md, files.md and logs.md in both languages, and the picture of the package
 	$(VENV)/bin/python docs/reference.py
+	$(VENV)/bin/python docs/package_picture.py
 
 # Without --quiet: MkDocs would not count the warnings that it does not show.
 .PHONY: site
@@ -149,8 +150,8 @@ sbom: $(VENV)/.run $(TOOLS)/syft  ## all packages in the image, as CycloneDX: im
 .PHONY: requirements
 requirements: $(VENV)/.dev  ## render requirements*.txt from requirements*.in
 	for name in requirements requirements-dev requirements-docs requirements-go; do \
-	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --custom-compile-command 'make requirements' $$name.in --output-file $$name.txt || exit 1; done
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes \
+	    --output-file=$$name.txt $$name.in || exit 1; done
 
 .PHONY: clean
 clean:  ## remove what was built and downloaded
