@@ -89,6 +89,10 @@ coverage: $(VENV)/.docs $(TEST_TOOLS)  ## how much of the package the tests run,
 	rm -f .coverage .coverage.* && $(VENV)/bin/coverage run -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
 
+.PHONY: mutation
+mutation: $(VENV)/.dev $(TEST_TOOLS)  ## which changes of the model and the registry no unit test notices; about an hour, MUTATION='--sample 6 model.rule': a part
+	PYTHONPATH=tests $(VENV)/bin/python -m mutation.mutate --processes 2 $(MUTATION)
+
 .PHONY: check
 check: $(VENV)/.docs  ## lint, types, format, and the layers of the package
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

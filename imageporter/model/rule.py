@@ -119,7 +119,7 @@ def parse_selector(text: str, default_tag: str | None = None) -> TagSelector:
     plain, slash, pattern = text.partition(":/")
     given = reference.shown(text)
     if slash and "//" not in text[: len(plain) + 3]:
-        if not pattern.endswith("/") or pattern == "/":
+        if not pattern.endswith("/"):
             raise ValueError(f"{given!r} has a pattern that does not end in '/'; write repository:/pattern/")
         match = TagFilter(match=compile_pattern(pattern.removesuffix("/"), given))
         return TagSelector(_parse_repository(plain), filter=match)

@@ -14,7 +14,7 @@ KEYS = ("{registry}", "{repository}", "{name}", TAG)
 _KEY = re.compile(r"\{[^{}]*\}?|\}")
 _SEPARATOR = re.compile(r"[._]|__|-+")
 _NOT_IN_A_PATH = re.compile(r"[^a-z0-9._-]+")
-SAMPLE_TAG = "1"
+SAMPLE_TAG = "10"  # two letters, because a repository needs them
 
 
 def check_separator(text: str) -> None:

@@ -100,7 +100,7 @@ class Tail:
         """Keep `part`, and forget the oldest parts."""
         self._parts.append(part[-self._limit :])
         self._length += len(self._parts[-1])
-        while self._length > self._limit and len(self._parts) > 1:
+        while self._length > self._limit:
             self._length -= len(self._parts.popleft())
 
     def __str__(self) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from imageporter.registry.ca_bundle import build_ca_bundle, ca_variables, check_ca_variables
-from imageporter.system.errors import Problems
+from imageporter.registry import ca_bundle
+from imageporter.registry.ca_bundle import build_ca_bundle, ca_certificates, ca_variables, check_ca_variables
+from imageporter.system.errors import Problems, UserError
 
 
 @pytest.fixture
@@ -91,3 +92,65 @@ def test_a_directory_that_cannot_be_read_is_passed_over(folder: Path, monkeypatc
     path = build_ca_bundle(given, folder / "private")
     assert path is not None
     assert path.read_bytes().count(b"BEGIN") == 1
+
+
+def test_without_variables_the_places_are_those_of_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # crypto/x509, root_linux.go
+    assert ca_bundle.FILES == (
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/pki/tls/cacert.pem",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    )
+    assert ca_bundle.DIRECTORIES == ("/etc/ssl/certs", "/etc/pki/tls/certs")
+    found = [certificate(folder / name) for name in ("a.pem", "b.pem", "one/a.pem", "two/a.pem")]
+    monkeypatch.setattr(ca_bundle, "FILES", tuple(f"{folder}/{name}" for name in ("gone.pem", "a.pem", "b.pem")))
+    monkeypatch.setattr(ca_bundle, "DIRECTORIES", (f"{folder}/two", f"{folder}/gone", f"{folder}/one"))
+    # the first file alone, and every directory
+    for environ in ({}, {"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}):
+        assert ca_certificates(environ) == b"".join(found[index] + b"\n" for index in (0, 3, 2))
+
+
+def test_the_certificates_of_a_directory_are_in_the_order_of_their_names(folder: Path) -> None:
+    found = {name: certificate(folder / "one" / name) for name in ("b.pem", "c.pem", "a.pem", "d.pem", "e.pem")}
+    environ = {"SSL_CERT_FILE": str(folder / "none"), "SSL_CERT_DIR": str(folder / "one")}
+    assert ca_certificates(environ) == b"".join(found[name] + b"\n" for name in sorted(found))
+
+
+def test_a_certificate_may_follow_a_comment(folder: Path) -> None:
+    text = certificate(folder / "a.pem")
+    (folder / "a.pem").write_bytes(b"# my authority\n" + text + b"\n")
+    problems = Problems()
+    check_ca_variables({"SSL_CERT_FILE": str(folder / "a.pem")}, problems)
+    assert list(problems) == []
+
+
+def test_a_bundle_that_is_too_large_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ca_bundle, "LARGEST", 1 << 20)
+    path = folder / "large.pem"
+    path.write_bytes(b"x" * ((1 << 20) + 1))
+    problems = Problems()
+    check_ca_variables({"SSL_CERT_FILE": str(path)}, problems)
+    advice = "it needs PEM text, which begins with -----BEGIN CERTIFICATE-----"
+    assert list(problems) == [f"SSL_CERT_FILE: {str(path)!r} is larger than 1 MiB; {advice}"]
+
+
+def test_other_systems_have_authorities_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate(folder / "a.pem")
+    monkeypatch.setattr("sys.platform", "darwin")
+    problems = Problems()
+    check_ca_variables({"SSL_CERT_FILE": "/gone", "SSL_CERT_DIR": "/gone"}, problems)
+    assert list(problems) == []
+    assert ca_certificates({"SSL_CERT_FILE": str(folder / "a.pem")}) == b""
+
+
+def test_a_bundle_without_room_is_an_error_of_the_directory(folder: Path) -> None:
+    certificate(folder / "a.pem")
+    private = folder / "gone"
+    with pytest.raises(UserError) as caught:
+        build_ca_bundle({"SSL_CERT_FILE": str(folder / "a.pem")}, private)
+    assert caught.value.lines == (
+        f"TMPDIR: {private} cannot be written in: No such file or directory; make room there, or name another directory",
+    )

@@ -179,8 +179,6 @@ def test_a_name_with_digits_is_no_address(host: str) -> None:
         assert is_allowed_realm(f"https://{host}{rest}", "reg.example", plain_http=False)
 
 
-@pytest.mark.parametrize(
-    "host", ["auth.0x7f", "auth.0X7F", "auth.0x", "auth.0x9", "0", "auth.1", "[::ffff:224.0.0.1]", "[]", "[1.2.3.4]"]
-)
+@pytest.mark.parametrize("host", ["auth.0x7f", "auth.0X7F", "auth.0x", "auth.0x9", "0", "auth.1", "[::ffff:224.0.0.1]", "[]"])
 def test_what_only_some_parsers_read_as_an_address_gets_nothing(host: str) -> None:
     assert not is_allowed_realm(f"https://{host}/token", "reg.example", plain_http=False)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
+import pycurl
 import pytest
 from loguru import logger
 from odd_server import OddServer, Request, Write, async_test, certify, manifest, response, silence, until
@@ -17,6 +19,7 @@ from support import CRANE
 from imageporter import __version__
 from imageporter.model.account import Account, Accounts
 from imageporter.model.reference import Reference
+from imageporter.registry import client as client_module
 from imageporter.registry.client import Client
 from imageporter.registry.errors import ErrorKind, RegistryError
 
@@ -274,7 +277,7 @@ async def test_the_accept_header_is_that_of_crane() -> None:
         ours, cranes = server.of("HEAD")
         assert ours.headers["accept"] == cranes.headers["accept"]
         assert ours.target == cranes.target
-        assert ours.headers["user-agent"] == "imageporter"
+        assert ours.headers["user-agent"] == f"imageporter/{__version__}"
 
 
 @async_test
@@ -556,3 +559,137 @@ async def test_no_log_line_or_error_holds_a_secret() -> None:
         for text in (*lines, str(caught.value), repr(caught.value), repr(vars(one))):
             assert "p@ss" not in text
             assert "YWxpY2U6" not in text
+
+
+# Requests for anything but a digest
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 501])
+@async_test
+async def test_an_api_that_is_not_there_is_no_error(status: int) -> None:
+    async with OddServer(lambda _: response(200) if _.target == "/v2/" else response(status)) as server, client() as one:
+        assert await one.get("target", image(server.address), "referrers/x", 20) is None
+        assert [request.target for request in server.requests] == ["/v2/", "/v2/team/app/referrers/x"]
+
+
+@async_test
+async def test_the_body_of_a_response_is_returned_and_so_are_its_headers() -> None:
+    def respond(request: Request) -> bytes | Write:
+        return response(200, {"X-One": "1", "RateLimit-Remaining": "7;w=60"}, body=request.target)
+
+    async with OddServer(respond) as server, client() as one:
+        found = await one.get("target", image(server.address), "referrers/x", 20)
+        assert found is not None
+        assert (found.status, found.body, found.header("x-one")) == (200, b"/v2/team/app/referrers/x", "1")
+        assert found.request == f"GET http://{server.address}/v2/team/app/referrers/x"
+        assert one.pulls_left == {server.address: 7}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, ErrorKind.DENIED), (429, ErrorKind.RATE_LIMITED), (500, ErrorKind.OTHER)])
+@async_test
+async def test_any_other_status_is_an_error(status: int, kind: ErrorKind) -> None:
+    def respond(request: Request) -> bytes | Write:
+        return response(200) if request.target == "/v2/" else response(status, {"Retry-After": "7"})
+
+    async with OddServer(respond) as server, client() as one:
+        with pytest.raises(RegistryError) as caught:
+            await one.get("target", image(server.address), "referrers/x", 20)
+        assert (caught.value.subject, caught.value.kind, caught.value.status) == ("target", kind, status)
+        assert (caught.value.host, caught.value.retry_after) == (server.address, 7)
+
+
+@async_test
+async def test_a_get_without_a_clear_response_is_an_error() -> None:
+    async with OddServer(lambda _: response(404)) as server, client() as one:
+        with pytest.raises(RegistryError) as caught:
+            await one.get("source", image(server.address), "referrers/x", 20)
+        text = f"source failed: GET {server.address}/team/app: referrers/x: there was no clear response"
+        assert (str(caught.value), caught.value.host) == (text, server.address)
+
+
+@pytest.mark.parametrize(
+    ("tag", "digest", "name"), [(None, None, "latest"), ("v1", None, "v1"), ("v1", DIGEST, DIGEST), (None, DIGEST, DIGEST)]
+)
+@async_test
+async def test_a_look_up_is_of_the_digest_before_the_tag(tag: str | None, digest: str | None, name: str) -> None:
+    async with OddServer(registry(manifest(DIGEST))) as server, client() as one:
+        assert await one.digest("source", image(server.address, tag=tag, digest=digest), 20) == DIGEST
+        assert [request.target for request in server.of("HEAD")] == [f"/v2/team/app/manifests/{name}"]
+
+
+@async_test
+async def test_the_length_of_a_manifest_does_not_limit_its_look_up() -> None:
+    length = str(client_module.LARGEST_BODY + 1)
+    assert await digest_from(registry(manifest(DIGEST, {"Content-Length": length}))) == DIGEST
+
+
+@async_test
+async def test_a_server_without_http_2_is_remembered(ca: Path) -> None:
+    async with OddServer(registry(manifest(DIGEST)), ca.with_name("trusted.pem")) as server, client(ca_bundle=ca) as one:
+        transport = one._transport  # noqa: SLF001
+        performed: list[object] = []
+        for connections in (transport._http1, transport._http2):  # noqa: SLF001
+            perform = connections.perform
+
+            async def record(*arguments: Any, used: object = connections, perform: Any = perform, **options: Any) -> Any:
+                performed.append(used)
+                return await perform(*arguments, **options)
+
+            connections.perform = record  # type: ignore[method-assign]
+        assert await one.digest("source", image(server.address), 20) == DIGEST
+        assert performed == [transport._http2, transport._http1]  # noqa: SLF001
+
+
+@async_test
+async def test_connections_that_may_be_dead_are_replaced_and_closed_when_nothing_runs_over_them() -> None:
+    async with client() as one:
+        transport = one._transport  # noqa: SLF001
+        closed: list[object] = []
+        running = transport._http2  # noqa: SLF001
+        running.running = 1
+        for _ in range(client_module.MAX_RETIRED + 3):
+            current = transport._http2  # noqa: SLF001
+
+            def close(current: Any = current, close: Any = current.close) -> None:
+                closed.append(current)
+                close()
+
+            current.close = close  # type: ignore[method-assign]
+            transport._retire(current)  # noqa: SLF001
+            assert transport._http2 is not current  # noqa: SLF001
+        assert len(closed) == 3
+        assert running not in closed
+        assert len(transport._retired) == client_module.MAX_RETIRED  # noqa: SLF001
+        kept = transport._http2  # noqa: SLF001
+        transport._retire(transport._http1)  # noqa: SLF001
+        transport._retire(running)  # noqa: SLF001
+        assert transport._http2 is kept  # noqa: SLF001
+
+
+@async_test
+async def test_responses_that_libcurl_has_forgotten_are_read_while_requests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "READ_AGAIN_SECONDS", 0.01)
+    answer = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await answer.wait()
+        writer.write(manifest(DIGEST))
+
+    async with OddServer(registry(lambda _: late)) as server, client() as one:
+        multi = one._transport._http1._multi  # noqa: SLF001
+        drive, driven = multi._drive, []  # noqa: SLF001
+
+        def record(socket: int, events: int) -> None:
+            driven.append(events)
+            drive(socket, events)
+
+        waiting = asyncio.create_task(one.digest("source", image(server.address), 20))
+        await until(lambda: bool(server.of("HEAD")))
+        monkeypatch.setattr(multi, "_drive", record)
+        await until(lambda: len(driven) > 5)
+        assert one._transport._http1.running == 1  # noqa: SLF001
+        answer.set()
+        assert await waiting == DIGEST
+        assert one._transport._http1.running == 0  # noqa: SLF001
+        assert pycurl.CSELECT_IN in driven
+        await until(lambda: multi._read_again is None)  # noqa: SLF001

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageporter.registry.errors import ErrorKind, RegistryError
+from imageporter.registry.errors import ErrorKind, RegistryError, insecure_advice, process_limit_advice
 
 HTTPS_ATTEMPT = 'Get "https://127.0.0.1:5601/v2/": tls: first record does not look like a TLS handshake'
 
@@ -19,6 +19,13 @@ HTTPS_ATTEMPT = 'Get "https://127.0.0.1:5601/v2/": tls: first record does not lo
         ("Error: GET https://r.io/v2/: unexpected status code 502 Bad Gateway: <p>: DENIED", ErrorKind.OTHER, 502),
         ('Error: Get "https://r.io/v2/": dial tcp: lookup r.io: no such host', ErrorKind.UNREACHABLE, None),
         ('Error: Get "https://r.io/v2/": net/http: TLS handshake timeout: EOF', ErrorKind.UNREACHABLE, None),
+        ("Error: GET https://r.io/token: DENIED: requested access", ErrorKind.DENIED, None),
+        ("Error: GET https://r.io/v2/a/manifests/1: TOOMANYREQUESTSX: x", ErrorKind.OTHER, None),
+        ("Error: GET https://r.io/v2/: unexpected status code 404 Not Found: <p>: EOF", ErrorKind.NOT_FOUND, 404),
+        ("Error: GET https://r.io/v2/: unexpected status code 404 Not Found: dial tcp", ErrorKind.NOT_FOUND, 404),
+        ("Error: DENIED: x", ErrorKind.DENIED, None),
+        ("Error: GET https://r.io/v2/: UNKNOWN: it is DENIED", ErrorKind.OTHER, None),
+        ("Error: GET https://r.io/v2/: UNKNOWN: x; GET https:// and no host", ErrorKind.OTHER, None),
         ("anything else", ErrorKind.OTHER, None),
         ("", ErrorKind.OTHER, None),
     ],
@@ -119,11 +126,45 @@ def test_a_status_over_https_decides_over_the_plain_http_attempt_after_it(status
 
 
 @pytest.mark.parametrize(
-    "reason", ["net/http: TLS handshake timeout", "read tcp: i/o timeout", "unexpected EOF", "write tcp: broken pipe"]
+    "reason",
+    [
+        *("net/http: TLS handshake timeout", "read tcp: i/o timeout", "unexpected EOF", "EOF", "write tcp: broken pipe"),
+        *("dial tcp 127.0.0.1:1: connect: connection refused", "read tcp 127.0.0.1:1: read: connection reset by peer"),
+        *("remote error: tls: internal error", "proxyconnect tcp: gone", "net/http: timeout awaiting response headers"),
+    ],
 )
 def test_a_connection_that_breaks_is_an_outage(reason: str) -> None:
     error = RegistryError.from_crane_stderr("source", f'Error: Get "https://r.io/v2/": {reason}', 1)
     assert error.is_outage
+    assert error.concerns_registry
+
+
+@pytest.mark.parametrize("reason", ["no dial tone", "EOFX", "no tls at all", "x509 is a number", "a proxyconnects"])
+def test_what_only_looks_like_a_broken_connection_is_none(reason: str) -> None:
+    error = RegistryError.from_crane_stderr("source", f"Error: GET https://r.io/v2/: UNKNOWN: {reason}", 1)
+    assert (error.kind, error.is_outage, error.concerns_registry) == (ErrorKind.OTHER, False, False)
+
+
+def test_a_response_that_crane_introduces_may_quote_a_certificate() -> None:
+    stderr = 'Error: fetching "a": GET https://r.io/v2/a/manifests/1: UNKNOWN: Get "https://up.io/": no: x509: unknown'
+    assert RegistryError.from_crane_stderr("source", stderr, 1).kind is not ErrorKind.NOT_TRUSTED
+
+
+def test_an_attempt_at_another_host_is_part_of_a_response() -> None:
+    tls = 'Get "https://r.io/v2/": tls: first record does not look like a TLS handshake'
+    stderr = f"Error: {tls}; GET http://r.io/v2/: unexpected status code 400 no; GET http://rx.io/: unexpected status code 404"
+    assert RegistryError.from_crane_stderr("source", stderr, 1).status == 400
+    first = 'Get "https://r.io/v2/": tls: no: x509: unknown authority; Get "http://x.io/": b'
+    error = RegistryError.from_crane_stderr("source", f"Error: {first}; GET http://r.io/v2/: unexpected status code 400", 1)
+    assert (error.kind, error.detail) == (ErrorKind.NOT_TRUSTED, first)
+
+
+def test_an_attempt_may_follow_other_words() -> None:
+    stderr = 'Error: fetching; Get "https://r.io/v2/": EOF; GET http://r.io/v2/: unexpected status code 404 Not Found'
+    error = RegistryError.from_crane_stderr("source", stderr, 1)
+    assert (error.kind, error.status) == (ErrorKind.NOT_FOUND, 404)
+    stderr = 'Error: Get "https://r.io": EOF; GET http://r.io/v2/: unexpected status code 404 Not Found'
+    assert RegistryError.from_crane_stderr("source", stderr, 1).status == 404
 
 
 def test_only_crane_s_error_line_is_shown() -> None:
@@ -132,6 +173,14 @@ def test_only_crane_s_error_line_is_shown() -> None:
         "copy failed: fetching: HEAD https://r.io: unexpected status code 500"
     )
     assert str(RegistryError.from_crane_stderr("copy", "", 137)) == "copy failed: crane exited with 137"
+    for stderr, detail in (
+        ("\nError: a\nError: b\n\n", "a\nError: b"),
+        ("Error: reading Error: a\n", "reading Error: a"),
+        ("an odd Error: a\nError: b", "b"),
+        ("a warning\n", "a warning"),
+        ("Error: HEAD https://r.io/v2/ (HEAD responses have no body, use GET for details): a", "HEAD https://r.io/v2/: a"),
+    ):
+        assert RegistryError.from_crane_stderr("copy", stderr, 1).detail == detail
 
 
 def test_too_few_processes_are_explained() -> None:
@@ -156,3 +205,90 @@ def test_responses_are_typed_by_their_status(status: int, kind: ErrorKind, perma
     assert (error.kind, error.is_permanent, error.is_outage) == (kind, permanent, outage)
     assert str(error) == f"target {kind.value}: HEAD https://r.io/v2/a/manifests/1: unexpected status code {status}"
     assert (error.host, error.retry_after) == ("r.io", 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Resource temporarily unavailable", "fork: Resource temporarily unavailable!", "new OS thread", "can't start new thread"],
+)
+def test_a_limit_of_processes_has_an_advice(text: str) -> None:
+    advice = "no more processes are allowed here (docker's --pids-limit, ulimit -u); allow more, or lower PROBES and JOBS"
+    assert process_limit_advice(text) == advice
+
+
+@pytest.mark.parametrize(
+    ("text", "is_memory"),
+    [
+        *(("fatal error: runtime: out of memory", True), ("fatal error: memory", True)),
+        *(("x\nfatal error: cannot allocate memory\n", True), ("[signal SIGSEGV: segmentation violation code=1]", True)),
+        *(("fatal error:\nmemory", False), ("fatal error: all goroutines are asleep", False), ("memory", False), ("", False)),
+    ],
+)
+def test_too_little_memory_is_explained(text: str, is_memory: bool) -> None:  # noqa: FBT001
+    advice = "the registry's response is too large: crane needs too much memory to read it"
+    assert process_limit_advice(text) == (advice if is_memory else "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "permanent", "concerns"),
+    [
+        (ErrorKind.NOT_FOUND, "not found", True, False),
+        (ErrorKind.UNAUTHORIZED, "unauthorised", True, False),
+        (ErrorKind.DENIED, "denied", True, False),
+        (ErrorKind.RATE_LIMITED, "too many requests", False, True),
+        (ErrorKind.TIMED_OUT, "timed out", False, True),
+        (ErrorKind.WITHOUT_TLS, "without TLS", True, True),
+        (ErrorKind.NOT_TRUSTED, "not trusted", True, True),
+        (ErrorKind.REJECTED, "rejected", True, False),
+        (ErrorKind.UNREACHABLE, "unreachable", False, True),
+        (ErrorKind.OTHER, "failed", False, False),
+    ],
+)
+def test_what_each_kind_means(kind: ErrorKind, words: str, permanent: bool, concerns: bool) -> None:  # noqa: FBT001
+    error = RegistryError("copy", kind, "detail", account="as alice")
+    assert (str(error), error.account) == (f"copy {words}: detail (as alice)", "as alice")
+    assert (error.is_permanent, error.concerns_registry) == (permanent, concerns)
+    assert error.is_outage == (kind in {ErrorKind.TIMED_OUT, ErrorKind.UNREACHABLE})
+    assert len(ErrorKind) == 10
+
+
+@pytest.mark.parametrize(("status", "outage"), [(499, False), (500, True), (599, True), (600, False)])
+def test_an_error_of_the_server_is_an_outage(status: int, outage: bool) -> None:  # noqa: FBT001
+    assert RegistryError("copy", ErrorKind.OTHER, "detail", status=status).is_outage == outage
+
+
+def test_the_reason_of_many_images_is_what_they_share() -> None:
+    error = RegistryError("source", ErrorKind.REJECTED, "a.io/b@sha256:0 is not signed: no", shared="is not signed")
+    assert error.reason == "source rejected: is not signed"
+    digest = "sha256:" + "0123456789abcdef" * 4
+    error = RegistryError("copy", ErrorKind.OTHER, f'{digest} of "https://r.io/v2/a": {digest}0 at https://r.io/v2/b:c/d: x')
+    assert error.reason == 'copy failed: sha256:... of "https://r.io": sha256:...0 at https://r.io: x'
+    for text, reason in (
+        ("GET http://r.io:1/v2/a", "GET http://r.io:1"),
+        ("GET http://r.io/", "GET http://r.io"),
+        ("GET http://r.io and more", "GET http://r.io and more"),
+        ('Get "http://r.io": no "/v2/a" here', 'Get "http://r.io": no "/v2/a" here'),
+        ('Get "http://r.io/a" b"', 'Get "http://r.io" b"'),
+    ):
+        assert RegistryError("copy", ErrorKind.OTHER, text).reason == f"copy failed: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "advice"),
+    [
+        (ErrorKind.WITHOUT_TLS, "unknown authority", "if it is meant to have no TLS, "),
+        (
+            ErrorKind.NOT_TRUSTED,
+            "x509: certificate signed by unknown authority",
+            "set SSL_CERT_FILE to the certificate of its authority or, to trust any certificate, ",
+        ),
+        (
+            ErrorKind.NOT_TRUSTED,
+            "x509: self-signed certificate",
+            "set SSL_CERT_FILE to the certificate of its authority or, to trust any certificate, ",
+        ),
+        (ErrorKind.NOT_TRUSTED, "x509: expired", "correct its certificate or its name or, to trust any certificate, "),
+    ],
+)
+def test_what_to_do_about_a_registry_without_a_trusted_certificate(kind: ErrorKind, detail: str, advice: str) -> None:
+    assert insecure_advice(RegistryError("source", kind, detail)) == advice

@@ -71,7 +71,7 @@ def test_what_is_no_platform(text: str) -> None:
 
 
 def test_a_platform_that_is_there_twice() -> None:
-    with pytest.raises(ValueError, match="^'a/b' is there twice; keep one$"):
+    with pytest.raises(ValueError, match=r"^'a/b' is there twice; keep one$"):
         platforms.parse(["a/b", "a/c", "a/b"])
 
 
@@ -105,16 +105,16 @@ def test_a_platform_without_a_variant_takes_all_variants_and_nothing_else() -> N
     manifest = index(("a", "linux/arm/v6"), ("b", "linux/arm/v7"), ("c", "linux/arm64"), ("d", "linux/s390x"))
     assert platforms.select_children(manifest, platforms.parse(["linux/arm", "linux/s390x"])) == ("a", "b", "d")
     assert platforms.select_children(manifest, platforms.parse("linux/arm/v7")) == ("b",)
-    with pytest.raises(ValueError, match="^has several images for linux/arm: linux/arm/v6, linux/arm/v7; name one of them"):
+    with pytest.raises(ValueError, match=r"^has several images for linux/arm: linux/arm/v6, linux/arm/v7; name one of them"):
         platforms.select_children(manifest, platforms.parse("linux/arm"))
 
 
 def test_a_missing_platform_is_an_error_that_lists_the_others() -> None:
     manifest = index(("b", "linux/s390x"), ("a", "linux/arm/v7"), ("c", "unknown/unknown"), ("d", ""))
     for wanted in ("linux/amd64", ["linux/arm", "linux/amd64"]):
-        with pytest.raises(ValueError, match="^has no image for linux/amd64; it has linux/arm/v7, linux/s390x$"):
+        with pytest.raises(ValueError, match=r"^has no image for linux/amd64; it has linux/arm/v7, linux/s390x$"):
             platforms.select_children(manifest, platforms.parse(wanted))
-    with pytest.raises(ValueError, match="; it has none with a platform$"):
+    with pytest.raises(ValueError, match=r"; it has none with a platform$"):
         platforms.select_children(index(("c", "unknown/unknown")), platforms.parse("linux/amd64"))
 
 
@@ -131,5 +131,5 @@ def test_the_platform_of_one_image() -> None:
     config = '{"os": "linux", "architecture": "arm", "variant": "v7"}'
     for wanted in ("linux/arm", "linux/arm/v7", ["linux/amd64", "linux/arm"]):
         platforms.require_platform(config, platforms.parse(wanted))
-    with pytest.raises(ValueError, match="^has no image for linux/amd64, linux/arm64; it has linux/arm/v7$"):
+    with pytest.raises(ValueError, match=r"^has no image for linux/amd64, linux/arm64; it has linux/arm/v7$"):
         platforms.require_platform(config, platforms.parse(["linux/amd64", "linux/arm64"]))

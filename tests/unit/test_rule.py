@@ -3,16 +3,20 @@
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loguru import logger
 
 from imageporter.config.files import Location
 from imageporter.config.images_file import validate_images
-from imageporter.model.rule import Rule, expand, parse_selector
+from imageporter.model import platforms
+from imageporter.model.reference import Reference
+from imageporter.model.rule import Rule, TagSelector, expand, parse_selector, parse_target
 from imageporter.system.errors import Problems
 
 SHA = "sha256:" + "14b267eb38aa85fd12d0e168fffa2d8a6187ac53a14a0212b0d4fce8d729598c"
@@ -184,3 +188,140 @@ def test_patterns_run_in_linear_time() -> None:
     assert rule.images(["a" * 127 + "b"]) == ()
     assert len(rule.images(["a" * 128])) == 1
     assert time.monotonic() - began < 1
+
+
+def test_an_image_has_the_options_of_its_rule() -> None:
+    chosen = platforms.parse("linux/amd64")
+    (rule,), _ = validate({f"{KUBE}:1": f"{RUOHE}:2"})
+    (image,) = replace(rule, platforms=chosen, referrers=True, signed_by="a.pub").images()
+    assert (image.location, image.platforms, image.referrers, image.signed_by) == (rule.location, chosen, True, "a.pub")
+    (image,) = rule.images()
+    assert (image.platforms, image.referrers, image.signed_by) == (None, False, None)
+    assert (rule.as_image.location, str(rule.as_image)) == (rule.location, f"{KUBE} -> {RUOHE}")
+
+
+@pytest.mark.parametrize(
+    ("target", "depends"),
+    [
+        *(("r.io/{tag}/app", True), ("r.io/{tag}", True), ("r.io/a{tag}:1", True), ("r.io:5000/{tag}:{tag}", True)),
+        *(("r.io/app:{tag}", False), ("r.io:5000/app:v{tag}", False), ("r.io/app", False), ("r.io/app:1", False)),
+    ],
+)
+def test_whether_the_repository_of_a_target_depends_on_the_tag(target: str, depends: bool) -> None:  # noqa: FBT001
+    assert parse_target(target, parse_selector("a.io/app:1"), None).depends_on_tag == depends
+
+
+def test_a_digest_has_no_tag_for_its_target() -> None:
+    with pytest.raises(ValueError, match=r"^'r.io/app:\{tag\}' has \{tag\}, but the source is a digest; name a tag$"):
+        parse_target("r.io/app:{tag}", parse_selector(f"a.io/app@{SHA}"), None)
+
+
+def test_the_sides_of_a_rule() -> None:
+    repository = Reference("a.io", "app")
+    assert parse_selector("a.io/app") == TagSelector(repository)
+    assert parse_selector("a.io/app", "latest") == TagSelector(repository, ("latest",))
+    assert parse_selector("a.io/app:1,2", "latest") == TagSelector(repository, ("1", "2"))
+    assert parse_selector(f"a.io/app:1@{SHA}", "latest") == TagSelector(repository, digest=SHA)
+    counts = [parse_selector(text).image_count for text in ("a.io/app", "a.io/app:1,2", f"a.io/app@{SHA}", "a.io/app:/1/")]
+    assert counts == [None, 2, 1, None]
+    pattern = parse_selector("a.io/app:/a:/b/").filter
+    assert pattern is not None
+    assert pattern.select(["a:/b", "b"]).tags == ("a:/b",)
+    assert list(parse_selector("a.io/app").select(["1", "2"]).tags) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a.io/app:/", "'a.io/app:/' has a pattern that does not end in '/'; write repository:/pattern/"),
+        ("a.io/app:/a", "'a.io/app:/a' has a pattern that does not end in '/'; write repository:/pattern/"),
+        ("a.io/app://", "'a.io/app://' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        ("a.io/app:1:/a/", "'a.io/app:1' has a tag or digest before its pattern; write repository:/pattern/"),
+        (f"a.io/app@{SHA}:/a/", f"'a.io/app@{SHA}' has a tag or digest before its pattern; write repository:/pattern/"),
+        (f"a.io/app@{SHA},1", f"'a.io/app@{SHA},1' has more than one digest; write one rule for each"),
+        ("a.io/app,1", "'a.io/app,1' has a comma, but no tag before it; write repository:tag,tag"),
+        ("https://a.io/app", "'https://a.io/app' begins with a scheme; write host/repository:tag, without it"),
+        ("a.io/app:1,v*", "'a.io/app:1,v*' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+        (
+            r"a.io/app:/\pL{1000}this pattern has more than forty letters/",
+            r"'a.io/app:/\\pL{1000}this pattern has more'... has a pattern that is too large; write a simpler one",
+        ),
+        ("a.io/app:1,b d", "'a.io/app:1,b d' has a tag that is not 1 to 128 letters, digits, '_', '.' or '-'"),
+    ],
+)
+def test_what_is_no_side_of_a_rule(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        parse_selector(text)
+
+
+def test_a_pattern_after_which_the_text_has_two_slashes() -> None:
+    chosen = parse_selector("a.io/app:/a//b/").filter
+    assert chosen is not None
+    assert chosen.select(["a//b", "ab"]).tags == ("a//b",)
+
+
+def test_re2_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="is not a regular expression"):
+        parse_selector("a.io/app:/(/")
+    assert capfd.readouterr().err == ""
+
+
+def expanded(rules: Sequence[Rule], tags: Sequence[str] | None = TAGS) -> tuple[list[str], list[str], list[str]]:
+    """Return the images of some rules, what was refused, and the rules whose tags were listed."""
+    refused: list[str] = []
+    listed: list[str] = []
+
+    def list_tags(rule: Rule) -> Sequence[str] | None:
+        listed.append(rule.location)
+        return tags
+
+    images = expand(rules, list_tags, lambda image, reason: refused.append(f"{image}: {reason}"))
+    return [str(image) for image in images], refused, listed
+
+
+def test_only_the_rules_that_need_it_list_tags_and_without_a_list_they_are_left_out() -> None:
+    rules, _ = validate({"a.io/app:1": "b.io/app", "a.io/other": "b.io/other"})
+    images, refused, listed = expanded(rules, None)
+    assert (images, refused) == (["a.io/app:1 -> b.io/app:1"], [])
+    assert listed == [rules[1].location]
+
+
+def test_of_two_rules_for_one_target_the_second_yields_if_only_its_options_differ() -> None:
+    (rule,), _ = validate({"a.io/app:1": "b.io/app"})
+    (other,), _ = validate({"a.io/other:1": "b.io/app"})
+    options = replace(rule, referrers=True)
+    expected = ["a.io/app:1 -> b.io/app:1"]
+    refusal = f"is the target of {rule.location} already, and of {{}}; keep one"
+    assert expanded((rule, rule)) == (expected, [], [])
+    assert expanded((rule, replace(options, yields=True))) == (expected, [], [])
+    assert expanded((rule, options))[1] == [f"a.io/app:1 -> b.io/app:1: {refusal.format(rule.location)}"]
+    for one in (other, replace(other, yields=True), replace(other, yields=True, referrers=True)):
+        images, refused, _ = expanded((rule, one))
+        assert (images, refused) == (expected, [f"a.io/other:1 -> b.io/app:1: {refusal.format(other.location)}"])
+
+
+@pytest.mark.parametrize(("tags", "minimum", "taken"), [(["v1"], 2, "1 tag"), (["v1", "v2"], 3, "2 tags"), ([], 1, "0 tags")])
+def test_a_rule_with_too_few_tags_is_refused_and_copies_what_there_is(tags: list[str], minimum: int, taken: str) -> None:
+    rules, _ = validate({"a.io/app": {"target": "b.io/app", "tags": {"match": "/v/", "min": minimum}}})
+    images, refused, _ = expanded(rules, tags)
+    assert len(images) == len(tags)
+    assert refused == [
+        f"a.io/app -> b.io/app: takes {taken}, and `min` is {minimum}; sync.py --explain shows what drops the others"
+    ]
+    assert expanded(rules, [f"v{number}" for number in range(minimum)])[1] == []
+
+
+def test_a_rule_that_takes_no_tag_is_a_warning_and_what_a_filter_drops_is_logged() -> None:
+    lines: list[tuple[str, str]] = []
+    logger.add(lambda message: lines.append((message.record["level"].name, message.record["message"])), level="DEBUG")
+    rules, _ = validate({"a.io/app:/w/": "b.io/app", "a.io/all": "b.io/all"})
+    images, refused, _ = expanded(rules, ["v1"])
+    assert (images, refused) == (["a.io/all:v1 -> b.io/all:v1"], [])
+    location = rules[0].location
+    assert lines == [
+        ("DEBUG", f"{location}: 1 listed, 0 after match"),
+        ("WARNING", f"{location}: {rules[0].text} matches no tag"),
+    ]
+    lines.clear()
+    expanded(rules[1:], [])
+    assert lines == [("WARNING", f"{rules[1].location}: {rules[1].text} matches no tag")]
