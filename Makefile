@@ -64,7 +64,8 @@ sync: $(VENV)/.run $(CRANE_BUILT)  ## one pass over accounts.json and images.jso
 tools: $(VENV)/.run $(CRANE_BUILT) $(TOOLS)/supercronic  ## all that sync.py and entrypoint.py need
 
 # The tests of a pass run once more with FAST_LOOKUPS=false: both ways to look up a digest must give the same result.
-TEST_TOOLS := $(addprefix $(TOOLS)/,crane supercronic registry govulncheck cosign oras referrers_registry .promtool .chromium)
+UNIT_TOOLS := $(addprefix $(TOOLS)/,crane supercronic registry)
+TEST_TOOLS := $(UNIT_TOOLS) $(addprefix $(TOOLS)/,govulncheck cosign oras referrers_registry .promtool .chromium)
 TWO_WAYS   := $(addprefix tests/e2e/test_,credentials.py failures.py interruption.py many.py mirroring.py \
                 outages.py pass.py records.py secrets.py)
 
@@ -81,7 +82,7 @@ test-python: $(VENV)/.docs $(TEST_TOOLS)  ## the tests without those of the imag
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit tests/e2e
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev $(TEST_TOOLS)  ## the unit tests
+test-fast: $(VENV)/.dev $(UNIT_TOOLS)  ## the unit tests
 	$(VENV)/bin/python -m pytest -q -n 4 $(PYTEST) tests/unit
 
 .PHONY: coverage
@@ -90,7 +91,7 @@ coverage: $(VENV)/.docs $(TEST_TOOLS)  ## how much of the package the tests run,
 	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report
 
 .PHONY: mutation
-mutation: $(VENV)/.dev $(TEST_TOOLS)  ## which changes of the model and the registry no unit test notices; about an hour, MUTATION='--sample 6 model.rule': a part
+mutation: $(VENV)/.dev $(UNIT_TOOLS)  ## which changes of the model and the registry no unit test notices; about an hour, MUTATION='--sample 6 model.rule': a part
 	PYTHONPATH=tests $(VENV)/bin/python -m mutation.mutate --processes 2 $(MUTATION)
 
 .PHONY: check

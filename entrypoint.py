@@ -19,9 +19,11 @@ if __name__ == "__main__":
         sys.exit(supervisor.main(sys.argv[2:]))
 
 from imageporter.config import command_line
+from imageporter.system.libraries import require_libraries
 
 if __name__ == "__main__":
     command_line.print_settings_help(sys.argv[1:], __doc__)  # before the slow imports
+    require_libraries()
 
 import shlex
 from collections.abc import Sequence
@@ -81,7 +83,7 @@ def run_schedule() -> NoReturn:
 
         descriptor = in_memory(crontab.render(settings))
         logger.info("scheduled: {}; the next pass is at {}", settings.cron, next_runs["CRON"])
-        if settings.hook_cron and "hook_cron" in settings.given:
+        if settings.hook_cron and ("hook_cron" in settings.given or settings.hook_cron != Settings.hook_cron):
             logger.info("queue runs: {}; the next one is at {}", settings.hook_cron, next_runs["HOOK_CRON"])
         shutdown.block()
         first_pass = (sys.executable, sync.__file__, "--scheduled") if settings.run_at_start else ()

@@ -7,11 +7,13 @@ Exit codes: 2 invalid settings or files, 130 or 143 interrupted (SIGINT, SIGTERM
 import sys
 
 from imageporter.config import command_line
+from imageporter.system.libraries import require_libraries
 from imageporter.system.signals import Shutdown, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
     command_line.print_settings_help(sys.argv[1:], __doc__)  # before the slow imports
+    require_libraries()
 
 import shlex
 from collections.abc import Sequence

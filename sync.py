@@ -9,11 +9,13 @@ import gc
 import sys
 
 from imageporter.config import command_line
+from imageporter.system.libraries import require_libraries
 from imageporter.system.signals import InterruptedPassError, Shutdown, exit_on_signals
 
 if __name__ == "__main__":
     exit_on_signals()
     command_line.print_help(sys.argv[1:])  # before the slow imports
+    require_libraries()
     # TLS is libcurl's and crane's business. asyncio would load Python's OpenSSL as well: 7 MB, which every fork copies.
     sys.modules["ssl"] = None  # type: ignore[assignment]
     gc.set_threshold(100_000)  # thousands of rules are no garbage: without this, a fifth of the time to read them is gc's

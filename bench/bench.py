@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -23,14 +23,15 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from measure import Measured, measured, processor  # noqa: E402
 from peers import OURS, Job, Tool, missing, tools, versions  # noqa: E402
 from registries import ACCOUNT, MIRROR, Listener, Name, Store, stores  # noqa: E402
-from tables import MIB, WORKS, document, goals, table, with_results  # noqa: E402
+from tables import MIB, WORKS, document, goals, table, to_chinese, with_results  # noqa: E402
+from translation import Translate  # noqa: E402
 
 LIMIT = 1800
 RUNS = 3
 REPEATED = ("ImagePorter", "regsync", "ocync")
 REPEAT_BELOW = 15.0  # seconds: longer runs vary little
 UNCHANGED = "bcdg"  # the works whose images are at the target already, all or nearly all
-PAGES = ("docs/speed.md", "docs/zh/speed.md")
+PAGES: Mapping[str, Translate] = {"docs/speed.md": str, "docs/zh/speed.md": to_chinese}
 
 
 def small(count: int) -> list[Name]:
@@ -209,8 +210,9 @@ def main() -> int:
     complete = earlier or _run(args.works, args.networks.split(","), args.out, args.part)
     results = json.loads(args.out.read_text())
     if args.pages:
-        for path in (HERE.parent / name for name in PAGES):
-            path.write_text(with_results(path.read_text(encoding="utf-8"), results), encoding="utf-8")
+        for name, translate in PAGES.items():
+            path = HERE.parent / name
+            path.write_text(with_results(path.read_text(encoding="utf-8"), results, translate), encoding="utf-8")
         return 0
     print(f"{table(results)}\n\n{goals(results)}")
     if args.out == HERE / "results.json":

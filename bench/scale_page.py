@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from translation import Translate, translator
+from translation import Translate, translator, with_names
 
 BUNDLE = Path(__file__).resolve().parent.parent
 RESULTS = BUNDLE / "bench" / "scale.json"
@@ -33,8 +33,9 @@ CHINESE = {
     "{} + {} kB": "{} + {} kB",
     "{} + {} requests": "{} + {} 个请求",
     "{} + {} bytes": "{} + {} 字节",
-    "{} cores": "{} 核",
-    "The stand-in answers {} requests per second.": "模拟的镜像仓库每秒能响应 {} 个请求。",
+    "+{} %": "+{} %",
+    "-{} %": "-{} %",
+    "The stand-in answers {} requests per second. {}-{}-{}, {} cores": "模拟的镜像仓库每秒能响应 {} 个请求。{}-{}-{}，{} 核",
     "response time": "响应时间",
     "images per second": "每秒镜像数",
     "images in an hour": "每小时镜像数",
@@ -140,14 +141,14 @@ def cost_lines(figures: Sequence[Figures], translate: Translate) -> Iterator[str
     ):
         a, b = fit(figures, name)
         residuals = ", ".join(f"{100 * (getattr(one, name) / (a + b * one.images) - 1):+.1f} %" for one in figures)
-        yield row(translate(what), translate(f"{a * scale:,.0f} + {b * scale:.3g} {unit}"), residuals)
+        yield row(translate(what), translate(f"{a * scale:,.0f} + {b * scale:.3g} {unit}"), translate(residuals))
 
 
 def about(kept: Mapping[str, Any], translate: Translate) -> str:
     """Return the line under the tables: when and where they were measured."""
-    cores, _, machine = kept["machine"].partition(", ")
-    answers = translate(f"The stand-in answers {kept['limit']:,} requests per second.")
-    return f"<sub>{answers} {kept['day']}, {translate(cores)}, {machine}</sub>"
+    cores, *names = kept["machine"].split(", ")
+    measured = f"The stand-in answers {kept['limit']:,} requests per second. {kept['day']}, {cores}"
+    return f"<sub>{with_names(measured, names, translate)}</sub>"
 
 
 def hour_lines(figures: Sequence[Figures], translate: Translate) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """The results as Markdown: every row, the summary for the pages on speed, the goals."""
+# ruff: noqa: RUF001 (Chinese has its own commas)
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from peers import REGSYNC_TUNED_SETTINGS, WITHOUT_ACCOUNT
+from translation import Translate, translator, with_names
 
 MIB = 1 << 20
 WORKS = {
@@ -17,6 +19,35 @@ WORKS = {
     "g": "5,000 tags of one repository, unchanged",
 }
 NETWORKS = {"slow": "30 ms", "bare": "loopback", "none": ""}
+# What `summary` and `with_results` write into the Chinese page. Names and settings of programs stay as they are.
+UNCHANGED = (
+    *("ImagePorter", "crane copy", "image-syncer", "ocync", "regsync", "skopeo sync"),
+    *("SLEEP_TIME={}", "JOBS={} SLEEP_TIME={}", "PROBES={} SLEEP_TIME={}"),
+    *("SLEEP_TIME={} FAST_LOOKUPS=false", "SLEEP_TIME={} TRUST_RECORDS={}"),
+    *("--proc {}", "head_first", "parallel {}", "reqConcurrent {}", "xargs -P{}"),
+)
+CHINESE = {
+    **{text: text for text in UNCHANGED},
+    "(a) {} small images, cold": "（a）{} 个小镜像，首次同步",
+    "(b) {} unchanged": "（b）{} 个，无变化",
+    "(c) {} unchanged": "（c）{} 个，无变化",
+    "(d) {}, of which {} changed": "（d）{} 个，其中 {} 个有变化",
+    "(e) one image of {} x {} MiB": "（e）一个 {} × {} MiB 的镜像",
+    "(g) {} tags of one repository, unchanged": "（g）一个存储库的 {} 个标签，无变化",
+    "shell loop": "shell 循环",
+    "crane copy, alone": "单独的 crane copy",
+    "defaults": "默认设置",
+    "defaults (SLEEP_TIME={})": "默认设置（SLEEP_TIME={}）",
+    "one by one": "逐个",
+    "no account": "不用账户",
+    "no artifacts": "关闭 artifacts",
+    "no setting for more at once": "不能设置并发",
+    "{} rules by tag": "按标签分成 {} 条规则",
+    "{} s": "{} 秒",
+    "{} s ({})": "{} 秒（{}）",
+    "{} cores": "{} 核",
+}
+to_chinese = translator(CHINESE, "bench/tables.py")
 PREFACE = """# What `make bench` found
 
 {date}, {machine}; {latency}. Seconds of the clock, the ratio to the first row of the same work, the ratio to regsync at the
@@ -57,7 +88,7 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def summary(results: Results, network: str) -> str:
+def summary(results: Results, network: str, translate: Translate = str) -> str:
     """Return the seconds of each tool over one network as a Markdown table, with the ratio to our first row."""
     rows = [row for row in results["rows"] if row["network"] == network]
     works = sorted({row["work"] for row in rows})
@@ -65,10 +96,14 @@ def summary(results: Results, network: str) -> str:
     for row in rows:
         seconds.setdefault(f"{row['tool']}, {row['settings']}", {})[row["work"]] = row["wall"]
     first = next(iter(seconds.values()))
-    lines = ["| | " + " | ".join(f"({work}) {WORKS[work]}" for work in works) + " |", "|---" * (len(works) + 1) + "|"]
+    heads = (translate(f"({work}) {WORKS[work]}") for work in works)
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(works) + 1) + "|"]
     for label, known in sorted(seconds.items(), key=lambda item: not item[0].startswith("ImagePorter")):
-        cells = (f"{known[work]:.1f} s ({known[work] / first[work]:.2g})" if work in known else "" for work in works)
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        cells = (
+            translate(f"{known[work]:.1f} s ({_two_digits(known[work] / first[work])})") if work in known else ""
+            for work in works
+        )
+        lines.append(f"| {translate(label)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -94,21 +129,28 @@ def document(results: Results) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def with_results(page: str, results: Results) -> str:
+def with_results(page: str, results: Results, translate: Translate = str) -> str:
     """Return a page with these results in place of its own: two tables, the date and the machine.
 
-    Raises ValueError if the page does not have all of them once.
+    Raises ValueError if the page does not have all of them once, UntranslatedError if `translate` does not know a text.
     """
-    for network, old in zip(("slow", "bare"), re.findall(r"^\| \| \(a\) .*\n(?:\|.*\n)+", page, re.MULTILINE), strict=True):
-        page = page.replace(old, f"{summary(results, network)}\n")
+    for network, old in zip(("slow", "bare"), re.findall(r"^\| \| \Wa\W.*\n(?:\|.*\n)+", page, re.MULTILINE), strict=True):
+        page = page.replace(old, f"{summary(results, network, translate)}\n")
+    cores, *names = results["machine"].split(", ")
+    machine = with_names(cores, names, translate)
     page, places = re.subn(
-        r"\d{4}-\d\d-\d\d(\W{1,2})\d+ cores, .*?, Python [\d.]*\d",
-        lambda found: f"{results['date']}{found[1]}{results['machine']}",
+        r"\d{4}-\d\d-\d\d(\W{1,2})\d+ (?:cores|核).*?Python [\d.]*\d",
+        lambda found: f"{results['date']}{found[1]}{machine}",
         page,
     )
     if places != 1:
         raise ValueError(f"{places} places with a date and a machine")
     return page
+
+
+def _two_digits(ratio: float) -> str:
+    """Return a ratio with at least two significant digits, and never as 1e+02."""
+    return f"{ratio:.0f}" if ratio >= 99.5 else f"{ratio:.2g}"
 
 
 def _find(results: Results, work: str, network: str, tool: str, settings: str = "", ending: str = "") -> Row | None:

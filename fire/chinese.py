@@ -76,9 +76,9 @@ PAGE = {
     "an undocumented exception, give an undocumented exit code, or make the webhook receiver answer with a status of {} "
     "or more, except {}. None may take more than a few seconds of processor time, forge a line of the log, or show a "
     "password. A digest may only come from one unambiguous {}.": (
-        "输入由 hypothesis 根据随机种子生成，大部分几乎合法，其余是噪声。任何输入都不得引发文档之外的异常，"
+        "输入由 hypothesis 根据随机种子生成，大部分只差一点就合法，其余是随机数据。任何输入都不得引发文档之外的异常，"
         "不得产生文档之外的退出码，也不得让 webhook 服务返回 {} 及以上的状态码（{} 除外）；不得占用超过几秒的 CPU 时间，"
-        "不得伪造日志行，也不得泄露密码。只有唯一且含义明确的 {} 响应才能给出摘要。"
+        "不得伪造日志行，也不得泄露密码。只有唯一且含义明确的 {} 响应，其中的摘要才会被采用。"
     ),
     "Load": "负载",
     "The registries are distribution with TLS and an account, on loopback. Each pass must exit with {}, leave no file "
@@ -135,7 +135,7 @@ NETWORK = {
     "closed after {} bytes": "传输 {} 字节后关闭连接",
     "certificate: wrong name": "证书：名称不符",
     "certificate: expired": "证书：已过期",
-    "certificate: unknown authority": "证书：签发机构未知",
+    "certificate: unknown authority": "证书：CA 未知",
     "token expired early ({})": "令牌提前失效（{}）",
     "token refused ({})": "令牌服务拒绝（{}）",
     "token service answers {}": "令牌服务返回 {}",
@@ -217,8 +217,8 @@ FUZZ = {
     "long texts of repetitions": "大量重复的长文本",
     "output of crane": "crane 的输出",
     "raw bytes to the hook": "发给 webhook 服务的原始字节",
-    "the hook after them": "此后的 webhook 服务",
-    "bombs and giant files": "炸弹文件和超大文件",
+    "the hook after them": "承受以上输入之后的 webhook 服务",
+    "bombs and giant files": "展开后极大的文件（如 YAML 炸弹）和超大文件",
     "whole programs": "整个程序",
 }
 

@@ -48,10 +48,12 @@ class Reporter:
     ) -> Report:
         """Write and return how a run ended: the summary, and one row per image.
 
-        `next_pass` is when the schedule comes next.
+        `next_pass` is when the schedule comes next. A run by hand does not know it, so it keeps what the schedule said.
         """
         content = self._content(outcomes, stopwatch, exit_code, traffic)
-        content["next_pass"] = next_pass
+        known = content["next_pass"]
+        is_to_come = known is not None and datetime.fromisoformat(known) > datetime.now().astimezone()
+        content["next_pass"] = next_pass or (known if is_to_come else None)
         content["images"] = [cast("Any", outcome.row()) for outcome in outcomes]
         write_report(self._path, content)
         return content

@@ -16,6 +16,7 @@ from imageporter.hook.pages import Pages
 from imageporter.hook.rate_limit import BodyLimit, LogLimit, TokenBucket
 from imageporter.hook.reload import RouteReloader
 from imageporter.hook.responses import (
+    NO_PUSH,
     client_address,
     declared_length,
     decode_json,
@@ -147,7 +148,7 @@ class _Endpoints:
         registry = request.query_params.get("registry")
         images, ignored = _collect(self._images, await self._routes(), pushes, registry)
         if not images:
-            return response(200, {"queued": [], "already": [], "ignored": ignored or ["not a push of a tag"]})
+            return response(200, {"queued": [], "already": [], "ignored": ignored or [NO_PUSH]})
         return await self._put(images, ignored)
 
     async def _authenticated_body(self, request: Request) -> bytes:

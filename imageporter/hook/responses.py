@@ -17,6 +17,7 @@ from imageporter.system.stopwatch import Stopwatch
 
 MAX_BODY = 1 << 20  # bytes
 MAX_LINE = 1000
+NO_PUSH = "not a push of a tag"  # many registries send these, with each pull
 SHOWN = {"/status": "the status", "/": "the status page", "/metrics": "the metrics", "/page.css": "the style sheet"}
 
 
@@ -121,7 +122,7 @@ def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None
     logs.log_event(
         "hook.received",
         to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
-        _level(request, sent),
+        "DEBUG" if content.get("ignored") == [NO_PUSH] else _level(request, sent),
         status=sent.status_code,
         caller=address,
         sender=sender,

@@ -32,7 +32,7 @@ CHINESE = {
     "Image": "镜像",
     "Outcome": "结果",
     "Digest": "摘要",
-    "Last verified": "上次校验",
+    "Last verified": "上次核对",
     "Last copied": "上次复制",
     "since": "始于",
     "No image.": "没有镜像。",

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS waiting (
 # If two sources are pushed for one target, the later push wins.
 UPSERT = """
 INSERT INTO waiting (target, source, push, since) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push, since = excluded.since,
+ON CONFLICT DO UPDATE SET source = excluded.source, push = excluded.push,
   failing = NULL, attempts = 0, error = NULL
 """
 SELECT_SOURCE = "SELECT source FROM waiting WHERE target = ?"

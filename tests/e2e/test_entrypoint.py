@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support import SUPERCRONIC, Proxy, Registry, Running, Stall, User, alive, descendants, wait_for
+from support import BUNDLE, SUPERCRONIC, Proxy, Registry, Running, Stall, User, alive, descendants, wait_for
 
 from imageporter import __version__
 from imageporter.config.settings import VARIABLES
@@ -128,6 +130,16 @@ def test_help(user: User, script: str) -> None:
 def test_version(user: User, script: str) -> None:
     run = user.run(script, "--version")
     assert (run.code, run.output) == (0, f"ImagePorter {__version__}\n")
+
+
+@pytest.mark.parametrize("script", ["sync.py", "entrypoint.py", "hook.py"])
+def test_a_python_without_the_libraries(user: User, script: str) -> None:
+    """Such as the one that the first line of the script finds."""
+    command = [sys.executable, "-S", str(BUNDLE / script)]
+    done = subprocess.run(command, cwd=user.folder, env=user.environ({}), capture_output=True, text=True, check=False)
+    missing = "does not have loguru, sh, pydantic, ruamel.yaml, pycurl, re2"
+    remedy = "run `make tools`, and start this script with .venv/bin/python"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ERROR {sys.executable} {missing}: {remedy}\n")
 
 
 def supercronic_runs(running: Running) -> bool:

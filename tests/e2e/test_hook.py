@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
+from support import BUNDLE, REGISTRY_BINARY, Hook, Proxy, Registry, Stall, User, free_port, log_of, start, wait_for
 
 from imageporter import __version__
 from imageporter.hook.rate_limit import LOG_LINES, MAX_BODIES, SMALL_BODY
@@ -244,6 +244,7 @@ def test_what_registries_send(user: User) -> None:
         for name in ("harbor-deleted", "harbor-untagged", "quay-build", "github-npm"):
             body = (PAYLOADS / f"{name}.json").read_bytes()
             assert hook.call(f"/hooks/{name.partition('-')[0]}", "POST", body) == (200, nothing)
+        assert "not a push of a tag" not in hook.running.output, "registries send these with each pull"
         unknown = quay.replace(b"quay.io", b"other.example")
         message = "no rule and no row of registry.reg has the source other.example/dgangaia/test:latest"
         assert hook.call("/hooks/quay", "POST", unknown) == (200, {"queued": [], "already": [], "ignored": [message]})
@@ -258,6 +259,8 @@ def test_what_registries_send(user: User) -> None:
 
 def test_a_real_registry_notifies(user: User, target: Registry, tmp_path: Path) -> None:
     """A `crane push` to a distribution registry, and the image at the other one after the next queue run."""
+    page = (BUNDLE / "docs" / "webhooks.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(notifications:.*?)```", page, re.DOTALL)
     port = free_port()
     user.write("images.json", {f"127.0.0.1:{port}/team/app:1": f"{target}/mirror/app"})
     with Hook.of(user, HOOK_TOKEN=TOKEN) as hook:
@@ -266,15 +269,7 @@ version: 0.1
 log: {{level: info, formatter: json, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}
 http: {{addr: "127.0.0.1:{port}"}}
-notifications:
-  endpoints:
-    - name: imageporter
-      url: http://{hook.address}/hooks/distribution
-      headers: {{Authorization: ["Bearer {TOKEN}"]}}
-      timeout: 5s
-      threshold: 3
-      backoff: 1s
-""")
+{shown.replace("imageporter.example.com:8080", hook.address).replace("TOKEN", TOKEN)}""")
         log = tmp_path / "registry.log"
         command = [str(REGISTRY_BINARY), "serve", str(tmp_path / "config.yml")]
         with start(command, log, env={"OTEL_TRACES_EXPORTER": "none"}):

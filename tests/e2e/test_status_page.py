@@ -118,6 +118,9 @@ def test_the_next_pass_of_a_schedule(user: User) -> None:
     assert re.fullmatch(r"20\d\d-01-01T00:00:00\+08:00", report["next_pass"])
     with Hook.of(user, TZ="Asia/Shanghai") as hook:
         assert f"<dt>Next pass</dt><dd>{report['next_pass'][:10]} 00:00:00</dd>" in hook.text("/")[1]
+    assert user.sync().code == 0
+    by_hand = json.loads((user.folder / "data" / "report.json").read_text())
+    assert by_hand["next_pass"] == report["next_pass"]
 
 
 def test_what_registries_and_files_say_is_text_and_no_html(user: User, source: Registry, target: Registry) -> None:
@@ -320,9 +323,18 @@ def test_a_real_browser(synced: User, browser: webdriver.Chrome, target: Registr
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     with Hook.of(synced) as hook:
         name, password = (urllib.parse.quote(part, safe="") for part in Hook.ACCOUNT)
-        browser.get(f"http://{name}:{password}@{hook.address}/")
+        agent = browser.execute_cdp_cmd("Browser.getVersion", {})["userAgent"]
         pictures = {}
-        for size, theme in (((1200, 700), "light"), ((1200, 700), "dark"), ((390, 800), "light")):
+        for size, theme, language in (
+            ((1200, 700), "light", "zh-"),
+            ((1200, 700), "light", ""),
+            ((1200, 700), "dark", ""),
+            ((390, 800), "light", ""),
+        ):
+            accepted = "zh-CN" if language else "en"
+            browser.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": accepted})
+            browser.get(f"http://{name}:{password}@{hook.address}/")
+            assert ("上次同步" in browser.page_source) == bool(language)
             browser.set_window_size(*size)
             browser.execute_cdp_cmd(
                 "Emulation.setDeviceMetricsOverride",
@@ -333,9 +345,8 @@ def test_a_real_browser(synced: User, browser: webdriver.Chrome, target: Registr
             )
             layout = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})
             assert layout["cssContentSize"]["width"] <= size[0], "nothing is cut off"
-            pictures[f"status-page-{theme}-{size[0]}"] = browser.get_screenshot_as_png()
-        backgrounds = {name: picture for name, picture in pictures.items() if "1200" in name}
-        assert backgrounds["status-page-light-1200"] != backgrounds["status-page-dark-1200"]
+            pictures[f"status-page-{language}{theme}-{size[0]}"] = browser.get_screenshot_as_png()
+        assert pictures["status-page-light-1200"] != pictures["status-page-dark-1200"]
         browser.find_element(By.CSS_SELECTOR, "input[type=search]").send_keys("zoo\n")
         wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 1, "the image that was searched")
         browser.find_element(By.CSS_SELECTOR, "tbody button").click()

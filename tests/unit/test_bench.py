@@ -13,6 +13,7 @@ import peers
 import pytest
 import tables
 from support import BUNDLE
+from translation import Translate, UntranslatedError
 
 from bench import PAGES
 
@@ -21,10 +22,10 @@ PLACES = [(work, network) for work in "abcdeg" for network in ("bare", "slow")]
 ENV = {"PATH": os.environ["PATH"]}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_pages_show_the_results(name: str) -> None:
+@pytest.mark.parametrize(("name", "translate"), PAGES.items())
+def test_the_pages_show_the_results(name: str, translate: Translate) -> None:
     page = (BUNDLE / name).read_text(encoding="utf-8")
-    assert tables.with_results(page, RESULTS) == page
+    assert tables.with_results(page, RESULTS, translate) == page
 
 
 def test_the_whole_table() -> None:
@@ -35,15 +36,55 @@ def test_every_work_was_measured_over_both_networks() -> None:
     assert {(row["work"], row["network"]) for row in RESULTS["rows"]} == {*PLACES, ("f", "none")}
 
 
-def test_new_results_replace_the_old_ones_in_a_page() -> None:
-    page = (BUNDLE / PAGES[0]).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("docs/speed.md", "2031-01-31 (64 cores, Fast CPU, Linux 9.0, Python 3.20.1)"),
+        ("docs/zh/speed.md", "2031-01-31，64 核，Fast CPU，Linux 9.0，Python 3.20.1"),
+    ],
+)
+def test_new_results_replace_the_old_ones_in_a_page(name: str, line: str) -> None:
+    translate = PAGES[name]
+    page = (BUNDLE / name).read_text(encoding="utf-8")
     rows = [row | {"wall": 2 * row["wall"]} for row in RESULTS["rows"]]
     newer = RESULTS | {"rows": rows, "date": "2031-01-31", "machine": "64 cores, Fast CPU, Linux 9.0, Python 3.20.1"}
-    replaced = tables.with_results(page, newer)
-    assert tables.summary(newer, "slow") in replaced
-    assert tables.summary(newer, "bare") in replaced
-    assert "2031-01-31 (64 cores, Fast CPU, Linux 9.0, Python 3.20.1)" in replaced
-    assert tables.with_results(replaced, RESULTS) == page
+    replaced = tables.with_results(page, newer, translate)
+    assert tables.summary(newer, "slow", translate) in replaced
+    assert tables.summary(newer, "bare", translate) in replaced
+    assert line in replaced
+    assert tables.with_results(replaced, RESULTS, translate) == page
+
+
+def test_the_tables_of_the_chinese_page_are_chinese() -> None:
+    heads, _, first, *_ = tables.summary(RESULTS, "slow", tables.to_chinese).splitlines()
+    assert heads.startswith("| | （a）200 个小镜像，首次同步 | （b）200 个，无变化 |")
+    assert re.match(r"\| ImagePorter，SLEEP_TIME=0 \| \d+\.\d 秒（1） \|", first)
+    assert tables.to_chinese("skopeo sync, defaults; no setting for more at once") == "skopeo sync，默认设置；不能设置并发"
+
+
+def test_every_tool_of_the_bench_has_a_chinese_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OCYNC", "IMAGE_SYNCER"):
+        monkeypatch.setenv(variable, sys.executable)
+    labels = {tool.label for work, network in PLACES for tool in peers.tools(work, network)}
+    assert all(map(tables.to_chinese, labels))
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [({"settings": "many at once"}, "many at once"), ({"tool": "newsync"}, "newsync")],
+)
+def test_what_the_chinese_page_cannot_say_is_an_error(change: dict[str, str], missing: str) -> None:
+    page = (BUNDLE / "docs" / "zh" / "speed.md").read_text(encoding="utf-8")
+    rows = [*RESULTS["rows"], RESULTS["rows"][0] | change]
+    with pytest.raises(UntranslatedError, match=f"bench/tables.py has no translation of '{missing}'; add it"):
+        tables.with_results(page, RESULTS | {"rows": rows}, tables.to_chinese)
+
+
+@pytest.mark.parametrize(("wall", "shown"), [(0.05, "0.1 s (0.05)"), (99.4, "99.4 s (99)"), (1234.0, "1234.0 s (1234)")])
+def test_a_ratio_is_a_plain_number(wall: float, shown: str) -> None:
+    row = {"work": "a", "network": "slow", "settings": "defaults"}
+    rows = [row | {"tool": "ImagePorter", "wall": 1.0}, row | {"tool": "regsync", "wall": wall}]
+    assert tables.summary({"rows": rows}, "slow").splitlines()[-1] == f"| regsync, defaults | {shown} |"
 
 
 def test_a_page_without_the_tables_is_an_error() -> None:

@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 from support import BUNDLE
+from tables import to_chinese
+from translation import Translate
 
 RESULTS = [
     [cell.strip() for cell in line.split("|")[1:-1]]
@@ -19,6 +21,7 @@ NOT_SHOWN = "\N{EN DASH}"
 SECONDS = re.compile(r"(\d[\d,.]*) ?(?:s\b|秒)")
 MEMORY = re.compile(r"(\d[\d,.]*) MiB")
 CHECKED = "2026-11-27"
+LANGUAGES: dict[str, Translate] = {"docs": str, "docs/zh": to_chinese}
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Page:
     """One language of the page."""
 
     text: str
+    translate: Translate
 
     @property
     def tables(self) -> list[list[list[str]]]:
@@ -79,23 +83,26 @@ class Page:
 @cache
 def page(folder: str) -> Page:
     """Return the page in `docs` or `docs/zh`."""
-    return Page((BUNDLE / folder / "comparison.md").read_text(encoding="utf-8"))
+    return Page((BUNDLE / folder / "comparison.md").read_text(encoding="utf-8"), LANGUAGES[folder])
 
 
-@pytest.fixture(params=["docs", "docs/zh"])
+@pytest.fixture(params=LANGUAGES)
 def comparison(request: pytest.FixtureRequest) -> Page:
     """Each language."""
     return page(str(request.param))
 
 
 def test_both_languages_have_the_same_tables() -> None:
-    english, chinese = ([[len(row) for row in table] for table in page(folder).tables] for folder in ("docs", "docs/zh"))
+    english, chinese = ([[len(row) for row in table] for table in page(folder).tables] for folder in LANGUAGES)
     assert english == chinese
 
 
 def test_both_languages_have_the_same_figures_notes_and_sources() -> None:
     english, chinese = page("docs"), page("docs/zh")
-    assert english.speeds == chinese.speeds
+    translated = [
+        (work, to_chinese(tool), cell if cell == NOT_SHOWN else to_chinese(cell)) for work, tool, cell in english.speeds
+    ]
+    assert chinese.speeds == translated
     assert english.notes == chinese.notes
     assert {name: english.sourced(name) for name in english.sources} == {
         name: chinese.sourced(name) for name in chinese.sources
@@ -135,8 +142,10 @@ def test_notes_belong_to_features(comparison: Page) -> None:
 def test_the_tables_of_figures_are_the_benchs(comparison: Page) -> None:
     measured = {(work[1], tool): seconds for work, network, tool, seconds, *_ in RESULTS if network == "30 ms"}
     assert len(comparison.speeds) > 30
+    translate = comparison.translate
+    cells = {(work, translate(tool)): translate(f"{seconds} s") for (work, tool), seconds in measured.items() if work != "f"}
     for work, tool, cell in comparison.speeds:
-        assert cell in {f"{measured.get((work, tool))} s", NOT_SHOWN}, (work, tool)
+        assert cell in {cells.get((work, tool)), NOT_SHOWN}, (work, tool)
     assert sum(cell != NOT_SHOWN for *_, cell in comparison.speeds) > 25
 
 

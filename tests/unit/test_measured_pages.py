@@ -11,6 +11,7 @@ import passwords
 import pytest
 import reliability_pages
 import scale_page
+import tables
 from campaign import Campaign, Table
 from scenarios import scenarios
 from support import BUNDLE
@@ -67,7 +68,7 @@ def test_all_faults_have_a_translation(tmp_path: Path) -> None:
         assert chinese.to_chinese(f"{lure}: 0 requests elsewhere")
 
 
-@pytest.mark.parametrize("words", [chinese.CHINESE, scale_page.CHINESE], ids=["fire", "bench"])
+@pytest.mark.parametrize("words", [chinese.CHINESE, scale_page.CHINESE, tables.CHINESE], ids=["fire", "scale", "bench"])
 def test_a_translation_has_all_numbers_of_its_text(words: dict[str, str]) -> None:
     for text, translated in words.items():
         numbers = [str(number) for number in range(text.count("{}"))]
@@ -78,6 +79,7 @@ def test_a_translation_has_all_numbers_of_its_text(words: dict[str, str]) -> Non
 def test_what_has_no_translation_is_an_error() -> None:
     translate = translator({"{} images": "{} 个镜像", "none": "无"}, "words.py")
     assert translate("2,000\nimages, none") == "2,000 个镜像，无"
+    assert translate("2 images, none; none") == "2 个镜像，无；无"
     with pytest.raises(UntranslatedError, match=re.escape("words.py has no translation of '{} apples'; add it")):
         translate("2 apples")
 

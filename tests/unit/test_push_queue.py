@@ -62,6 +62,15 @@ def test_an_image_waits_once_and_until_it_is_verified(queue: PushQueue) -> None:
     assert waiting(queue) == []
 
 
+def test_an_image_that_is_pushed_again_has_waited_since_the_first_push(queue: PushQueue, tmp_path: Path) -> None:
+    """Otherwise a queue that nobody syncs would look young."""
+    queue.put([image("one:1")], 10)
+    older(tmp_path, 100)
+    before = queue.status()["oldest"]
+    queue.put([image("one:1"), image("two:1")], 10)
+    assert queue.status()["oldest"] == before
+
+
 def test_what_was_not_verified_stays(queue: PushQueue) -> None:
     one = image("one:1")
     queue.put([one], 10)

@@ -105,9 +105,11 @@ def read(path: Path) -> Page:
 
 
 def in_english(path: Path) -> Path:
-    """Return the English counterpart of a file that may be Chinese."""
+    """Return the English counterpart of a file that may be Chinese; that of the picture `a-zh-b.png` is `a-b.png`."""
     if path == BUNDLE / "README.zh-CN.md":
         return BUNDLE / "README.md"
+    if path.parent == ENGLISH / "pictures":
+        return path.with_name(path.name.replace("-zh-", "-"))
     return ENGLISH / path.name if path.parent == CHINESE else path
 
 
