@@ -22,7 +22,8 @@ from imageporter.config import command_line
 from imageporter.system.libraries import require_libraries
 
 if __name__ == "__main__":
-    command_line.print_settings_help(sys.argv[1:], __doc__)  # before the slow imports
+    asked = sys.argv[2:] if sys.argv[1:2] == ["hook"] else sys.argv[1:]
+    command_line.print_settings_help(asked, __doc__)  # before the slow imports
     require_libraries()
 
 import shlex

@@ -112,6 +112,8 @@ def _skopeo_images(source: str, listed: Any) -> list[dict[str, Any]]:
 
 
 def _skopeo_pattern(source: str, pattern: Any) -> list[dict[str, Any]]:
+    if not isinstance(pattern, str):
+        raise ValueError("has no pattern")
     return [{"source": source, "tags": {"match": f"/{pattern}/"}}]
 
 
@@ -199,7 +201,7 @@ def is_image_map(data: Any) -> TypeGuard[dict[str, Any]]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         return False
     has_targets = all(isinstance(value, str | list) or "target" in _mapping(value) for value in data.values())
-    return has_targets and any({"/", ":"} & set(key) for key in data)
+    return has_targets and any({"/", ":"} & set(text) for item in data.items() for text in item if isinstance(text, str))
 
 
 def from_image_map(data: Mapping[str, Any], at: Location) -> Entries:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -112,7 +113,7 @@ class SyncFile:
 
 def is_sync_file(data: dict[Any, Any]) -> bool:
     """Return whether `data` is the content of such a file: without images, and without accounts of registries."""
-    data = _in_known_case(data)
+    data = _in_known_case(data, Location(Path()), Problems())
     auth = data.get("auth")
     has_accounts = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
     return "images" not in data and not has_accounts and bool(data.keys() & _KEYS or data.keys() == {"sync"})
@@ -124,7 +125,8 @@ def validate_sync_file(data: Any, location: Location, problems: Problems, enviro
     If `environ` is None, the account is not read, because a pass needs none. Mistakes are added to `problems`. Unknown keys
     are ignored, and so never shown.
     """
-    found = files.validate(_FILE, _in_known_case(data), location, problems, ())
+    data = _in_known_case(data, location, problems)
+    found = files.validate(_FILE, data, location, problems, ())
     if found is None:
         return SyncFile({})
     values = found.sync.values()
@@ -148,11 +150,19 @@ def validate_sync_file(data: Any, location: Location, problems: Problems, enviro
     return SyncFile(values, tuple(routes))
 
 
-def _in_known_case(data: Any, levels: int = _DEEPEST) -> Any:
+def _in_known_case(data: Any, location: Location, problems: Problems, levels: int = _DEEPEST) -> Any:
     """Return `data` with each key that is known but for its capitals as it is known."""
-    if isinstance(data, dict) and levels:
-        return {_CASES.get(str(key).lower(), key): _in_known_case(value, levels - 1) for key, value in data.items()}
-    return [_in_known_case(value, levels - 1) for value in data] if isinstance(data, list) and levels else data
+    if isinstance(data, list) and levels:
+        return [_in_known_case(value, location[index], problems, levels - 1) for index, value in enumerate(data)]
+    if not isinstance(data, dict) or not levels:
+        return data
+    found = {}
+    for key, value in data.items():
+        name = _CASES.get(str(key).lower(), key)
+        if name in found:
+            problems.add(location[name], "stands twice, with other capitals; keep one")
+        found[name] = _in_known_case(value, location[name], problems, levels - 1)
+    return found
 
 
 def _cron(minutes: int | None) -> str | None:

@@ -26,7 +26,7 @@ def distribution(payload: Any, _: Mapping[str, str]) -> Iterator[Push]:
     Azure sends such events without an envelope.
     https://learn.microsoft.com/azure/container-registry/container-registry-webhook-reference
     """
-    events = [payload] if "action" in payload else payload["events"]
+    events = payload.get("events", [payload] if "action" in payload else None)
     if len(events) > MAX_EVENTS:
         raise ValueError(f"more than {MAX_EVENTS} events")
     for event in events:

@@ -128,8 +128,9 @@ def test_help(user: User, script: str) -> None:
 
 @pytest.mark.parametrize("script", ["sync.py", "entrypoint.py", "hook.py"])
 def test_version(user: User, script: str) -> None:
-    run = user.run(script, "--version")
-    assert (run.code, run.output) == (0, f"ImagePorter {__version__}\n")
+    for words in (("--version",), ("hook", "--version"), ("sync", "--version"))[: 3 if script == "entrypoint.py" else 1]:
+        run = user.run(script, *words)
+        assert (run.code, run.output) == (0, f"ImagePorter {__version__}\n")
 
 
 @pytest.mark.parametrize("script", ["sync.py", "entrypoint.py", "hook.py"])

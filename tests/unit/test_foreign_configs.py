@@ -60,6 +60,16 @@ def test_a_map_of_image_syncer_with_short_names() -> None:
     )
 
 
+def test_a_map_with_nothing_but_short_names() -> None:
+    assert listed({"redis": "r.example.com/redis"})[1] == []
+    assert listed({"redis": "app"})[0] == []
+
+
+def test_a_pattern_of_skopeo_that_is_missing() -> None:
+    rows, reasons = listed({"r.example.com": {"images-by-tag-regex": {"app": None}}}, "nas.example.com/")
+    assert (rows, reasons) == ([], ['["r.example.com"]["images-by-tag-regex"].app: has no pattern'])
+
+
 def test_the_name_of_the_source_as_the_target() -> None:
     """As `skopeo sync` names targets without --scoped."""
     target = "r.example.com/mirror/{name}"

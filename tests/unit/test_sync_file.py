@@ -89,3 +89,13 @@ def test_keys_in_any_case() -> None:
     assert list(problems) == []
     assert found.values == {"jobs": 3, "hook_username": Secret("me"), "hook_password": Secret("a-word")}
     assert [route.location for route in found.routes] == ["registry.reg[0]"]
+
+
+def test_keys_that_differ_in_their_capitals_only() -> None:
+    problems = Problems()
+    data = {"auth": {"Username": "me", "username": "you"}, "registry": {"reg": []}, "Registry": {"reg": []}}
+    validate_sync_file(data, Location(Path("configs/sync.yaml")), problems, {})
+    assert list(problems) == [
+        "configs/sync.yaml: auth.username: stands twice, with other capitals; keep one",
+        "configs/sync.yaml: registry: stands twice, with other capitals; keep one",
+    ]

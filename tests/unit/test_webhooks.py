@@ -75,6 +75,17 @@ def test_any_other_payload_raises_one_of_the_documented_errors(payload: object, 
     assert all(len(push) == 3 for push in pushes)
 
 
+@pytest.mark.parametrize("payload", [["action"], "action", {}, {"events": None}, {"events": 5}, None])
+def test_what_is_no_notification_of_distribution(payload: object) -> None:
+    with pytest.raises(UNEXPECTED_PAYLOAD):
+        list(SENDERS["distribution"](payload, {}))
+
+
+def test_an_envelope_with_an_action_of_its_own() -> None:
+    event = {"action": "push", "target": {"repository": "app", "tag": "1"}, "request": {"host": "r.example.com"}}
+    assert list(SENDERS["distribution"]({"action": "other", "events": [event]}, {})) == [("r.example.com", "app", "1")]
+
+
 def test_githubs_signature() -> None:
     """The secret, payload and signature of GitHub's page "Validating webhook deliveries"."""
     secret, body = "It's a Secret to Everybody", b"Hello, World!"
