@@ -165,7 +165,7 @@ class Bench:
         """Write the rows so far."""
         about = {
             "date": datetime.now(UTC).date().isoformat(),
-            "machine": f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}, "
+            "machine": f"{os.cpu_count()} cores, {processor()}, Linux {'.'.join(platform.release().split('.')[:2])}, "
             f"Python {platform.python_version()}",
             "versions": self._versions,
             "latency": "15 ms each way (slow), none (bare)",

@@ -17,9 +17,22 @@ from urllib.parse import unquote, urlsplit
 # A browser follows these when the reader clicks; all other URLs of a page are loaded with it.
 CLICKED = {("a", "href"), ("area", "href")}
 NOT_LOADED = {"alternate", "canonical", "next", "prev"}  # <link rel=...>
-URLS = {"action", "background", "data", "formaction", "href", "manifest", "ping", "poster", "src", "srcset", "xlink:href"}
+URLS = {
+    "action",
+    "attributionsrc",
+    "background",
+    "data",
+    "formaction",
+    "href",
+    "manifest",
+    "ping",
+    "poster",
+    "src",
+    "xlink:href",
+}
+LISTS_OF_URLS = {"imagesrcset", "srcset"}
 ABSOLUTE = re.compile(r"(?:[a-z]+:)?//[^\s\"'<>)]+", re.IGNORECASE)
-CSS_URL = re.compile(r"url\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)")
+CSS_URL = re.compile(r"(?:url|image-set)\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)", re.IGNORECASE)
 # The theme's script asks another host if it finds one of these.
 LOADERS = {"mermaid": "class", "source": "data-md-component"}
 
@@ -44,16 +57,18 @@ class Page(HTMLParser):
         self.inside = tag if tag in {"script", "style"} else ""
         self.language = given.get("lang", "") if tag == "html" else self.language
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
-        rel = set(given.get("rel", "").split())
+        rel = set(given.get("rel", "").lower().split())
         for name, value in given.items():
             if name in URLS:
                 clicked = (tag, name) in CLICKED or (tag == "link" and rel <= NOT_LOADED)
-                urls = [part.split()[0] for part in value.split(",") if part.strip()] if name == "srcset" else [value]
-                self.links += [(url, not clicked) for url in urls]
-            elif name == "style":
-                self.links += [(url, True) for url in css_urls(value)]
+                self.links.append((value, not clicked))
+            elif name in LISTS_OF_URLS:
+                self.links += [(part.split()[0], True) for part in value.split(",") if part.strip()]
+            elif name == "srcdoc" or name.startswith("on"):
+                self.problems.append(f"has {name}=, which is not checked")
             elif name == "content" and given.get("http-equiv", "").lower() == "refresh":
                 self.problems.append("is redirected")
+            self.links += [(url, True) for url in css_urls(value)]  # of style="", and of a picture's fill=""
         if tag == "base":
             self.problems.append("has a <base>")
         self.problems += [
@@ -119,6 +134,8 @@ class Site:
         """Yield all URLs: the file that has it, the URL, and whether it is loaded."""
         for path, page in self.pages.items():
             yield from ((path, url, loaded) for url, loaded in page.links)
+        for path in self.folder.rglob("*.svg"):
+            yield from ((path, url, loaded) for url, loaded in Page(path).links if not url.startswith("#"))
         for path in self.folder.rglob("*.css"):
             yield from ((path, url, True) for url in css_urls(path.read_text("utf-8")))
         for path in self.folder.rglob("search_index.json"):

@@ -39,15 +39,19 @@ OBJECTS = (
 
 def main() -> int:
     """Write every page anew."""
-    for language, folder in enumerate(FOLDERS):
-        for name in PAGES:
-            path = folder / name
-            path.write_text(rendered(path.read_text(), language, path), encoding="utf-8")
+    paths = [(language, folder / name) for language, folder in enumerate(FOLDERS) for name in PAGES]
+    try:
+        pages = [(path, rendered(path.read_text(), language, path)) for language, path in paths]
+    except ValueError as error:
+        print(f"docs/reference.py: {error}", file=sys.stderr)
+        return 1
+    for path, page in pages:
+        path.write_text(page, encoding="utf-8")
     return 0
 
 
 def rendered(page: str, language: int, path: Path) -> str:
-    """Return the page at `path` with its tables made anew. Raises ValueError if it names a table that there is not."""
+    """Return the page at `path` with its tables made anew. Raises ValueError if a block or a Chinese text is missing."""
     tables = dict(all_tables(language))
     for name in re.findall(r"<!-- /(\S+) -->", page):
         if name in tables:
@@ -85,12 +89,19 @@ def _variable(variable: Variable, language: int) -> tuple[str, str, str, str]:
     given = command_line.shown(variable.default)
     default = DEFAULTS[name][language] if name in DEFAULTS else f"`{given}`" if given else ""
     if language == IN_CHINESE:
-        meaning = VARIABLES_IN_CHINESE[name]
+        meaning = _in_chinese("VARIABLES_IN_CHINESE", VARIABLES_IN_CHINESE, name)
     else:
         meaning = ". ".join(text for text in (INSTEAD.get(name, variable.description), NOTES.get(name, "")) if text)
     if variable.field in FLAGS_OF_SETTINGS:
         meaning += (f". Flag: `{flag_of(variable.field)}`", f"。命令行参数：`{flag_of(variable.field)}`")[language]
     return shown, default, _kind(variable.parse, language), meaning
+
+
+def _in_chinese(table: str, texts: Mapping[str, str], key: str) -> str:
+    """Return the Chinese text for `key`. Raises ValueError, which says where to write it, if there is none."""
+    if key not in texts:
+        raise ValueError(f"docs/reference_texts.py: {table} has no {key!r}; add it, in Chinese")
+    return texts[key]
 
 
 def _kind(parse: Callable[[str], Any], language: int) -> str:
@@ -109,7 +120,7 @@ def _kind(parse: Callable[[str], Any], language: int) -> str:
 
 def _flags(language: int) -> Iterator[tuple[str, str]]:
     for flag, meaning in command_line.flags():
-        yield f"`{flag}`", (meaning, FLAGS[flag])[language] if language == IN_CHINESE else meaning
+        yield f"`{flag}`", _in_chinese("FLAGS", FLAGS, flag) if language == IN_CHINESE else meaning
 
 
 def _keys(
@@ -122,7 +133,7 @@ def _keys(
     required = schema.get("required", ())
     for key, value in schema["properties"].items():
         described = value.get("description", "")
-        meaning = CHINESE[described] if language == IN_CHINESE and described else described
+        meaning = _in_chinese("CHINESE", CHINESE, described) if language == IN_CHINESE and described else described
         mark = "" if (key in required) == is_report else KINDS["not_always" if is_report else "required"][language]
         yield f"`{key}`{mark}", _type(value, definitions, language), meaning
 

@@ -101,7 +101,7 @@ NOTES = {
     "HOOK_CRON": "See [Schedules](#schedules)",
     "NOTIFY_URLS": "See [Notifications](monitoring.md#notifications)",
     "PING_URL": "See [Pings](monitoring.md#pings-an-alarm-if-no-pass-comes)",
-    "METRICS_FILE": "See [Metrics](monitoring.md#metrics)",
+    "METRICS_FILE": "Dry runs and images on the command line write none. See [Metrics](monitoring.md#metrics)",
     "COSIGN": "It is not in the image",
 }
 
@@ -145,7 +145,7 @@ VARIABLES_IN_CHINESE = {
     "NOTIFY_URLS": "接收通知的 apprise URL（`dingtalk://`、`wecombot://`、`feishu://`、`mailto://` 等），用空格分隔，见[通知](monitoring.md#notifications)",
     "NOTIFY_ON": "哪些同步会发通知：`failure`（失败）、`recovery`（恢复）、`change`（有镜像被复制）、`always`（每次）",
     "PING_URL": "每轮同步开始和结束时 ping 的地址（healthchecks.io）；其中含有 `{status}` 时，按 Uptime Kuma 的 Push 监控项发送。见 [Ping](monitoring.md#pings)",
-    "METRICS_FILE": "Prometheus 指标文件，每次同步后写入，供 node_exporter 的 textfile collector 读取。见[指标](monitoring.md#metrics)",
+    "METRICS_FILE": "Prometheus 指标文件，每次同步后写入，供 node_exporter 的 textfile collector 读取。试运行和命令行上写的镜像不写。见[指标](monitoring.md#metrics)",
     "METRICS_PER_IMAGE": "同时输出每个镜像的指标",
     "REPORT_HTML": "同时在 `report.json` 旁边写一份 `report.html`",
     "ALIVE_FILE": "服务每分钟更新一次的文件，供健康检查使用",

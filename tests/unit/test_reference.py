@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import reference
-from reference_texts import GROUPS
+import reference_texts
 from support import BUNDLE
 
+from imageporter.config import command_line
+from imageporter.config.json_schema import schemas
 from imageporter.config.settings import VARIABLES
+from imageporter.hook.webhooks import SENDERS
+from imageporter.store.report import FILES, report_path
 
 READMES = ["README.md", "README.zh-CN.md"]
 LANGUAGES = [(0, BUNDLE / "docs"), (1, BUNDLE / "docs" / "zh")]
@@ -29,7 +33,27 @@ def test_every_table_has_its_place(language: int, folder: Path) -> None:
 
 
 def test_every_variable_belongs_to_one_group() -> None:
-    assert sorted(name for group in GROUPS.values() for name in group) == sorted(VARIABLES)
+    assert sorted(name for group in reference_texts.GROUPS.values() for name in group) == sorted(VARIABLES)
+
+
+def test_no_text_is_left_of_what_is_gone() -> None:
+    named = {
+        *reference_texts.INSTEAD,
+        *reference_texts.NOTES,
+        *reference_texts.DEFAULTS,
+        *reference_texts.VARIABLES_IN_CHINESE,
+    }
+    assert named <= set(VARIABLES)
+    assert set(reference_texts.FLAGS) == {flag for flag, _ in command_line.flags()}
+    texts = set(re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(schemas(), ensure_ascii=False)))
+    assert set(reference_texts.CHINESE) <= {json.loads(f'"{text}"') for text in texts}
+
+
+def test_a_missing_chinese_text_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(reference_texts.VARIABLES_IN_CHINESE, "JOBS")
+    assert reference.main() == 1
+    message = "docs/reference.py: docs/reference_texts.py: VARIABLES_IN_CHINESE has no 'JOBS'; add it, in Chinese\n"
+    assert capsys.readouterr().err == message
 
 
 def test_a_page_whose_block_does_not_end_is_an_error() -> None:
@@ -45,14 +69,27 @@ def test_every_event_is_in_the_table(folder: Path) -> None:
     assert shown == {name for path in sources for name in call.findall(path.read_text())}
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_figures_of_the_campaign(name: str) -> None:
+@pytest.mark.parametrize("folder", [folder for _, folder in LANGUAGES], ids=["English", "Chinese"])
+def test_the_tables_that_are_written_by_hand(folder: Path) -> None:
+    """Exit codes, senders of webhooks, and the files of reports."""
+    pages = {name: (folder / f"{name}.md").read_text() for name in ("exit-codes", "webhooks", "logs")}
+    first, *_ = re.findall(r"(?:^\|.*\n)+", pages["exit-codes"], re.MULTILINE)
+    codes = re.findall(r"\d+", "".join(row.split("|")[1] for row in first.splitlines()))
+    assert codes == re.findall(r"\d+", command_line.EXIT_CODES)
+    assert re.findall(r"^\| `/hooks/(\w+)", pages["webhooks"], re.MULTILINE) == list(SENDERS)
+    shown = set(re.findall(r"report[\w-]*\.json", pages["logs"]))
+    assert shown == {*FILES.values(), report_path(folder, "pass", dry_run=True).name}
+
+
+@pytest.mark.parametrize(("name", "words"), [*zip(READMES, ("{} kills", "{} 次"), strict=True)])
+def test_the_figures_of_the_campaign(name: str, words: str) -> None:
     readme = (BUNDLE / name).read_text()
     results = json.loads((BUNDLE / "fire" / "results.json").read_text())
     faults = len(results["network"]["table"]["rows"])
     kills = sum(int(row[1]) for row in results["kills"]["table"]["rows"] if "SIG" in row[0])
     inputs = results["fuzz"]["table"]["rows"][-1][1]
-    for figure in (faults, kills, inputs):
+    assert words.format(kills) in readme
+    for figure in (faults, inputs):
         assert re.search(rf"(?<![\d,]){figure}(?![\d,])", readme), figure
 
 

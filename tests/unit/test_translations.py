@@ -24,6 +24,12 @@ TABLE = re.compile(r"(?:^ *\|.*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMENT = re.compile(r"(?m)^ *#(?: .*)?\n| +# .*$")
 OTHER = re.compile(r"<!-- other -->\s*(?:<!-- [^>]* -->\s*)?\Z")
+LITERAL = re.compile(
+    r"[A-Z]+_[A-Z_]+|--[a-z][a-z-]+|/(?:hooks|images|status|metrics|healthz)/?\w*|[\w-]+\.(?:json|ya?ml|db|py)\b|imageporter_\w+"
+    r"|(?<![\d.,])\d[\d,.]*\d(?!\d)"
+)
+LITERAL_CELL = re.compile(r"[\d,. ]*\d|`[A-Za-z][^`]*`|/\S+")
+URL = re.compile(r"https?://[^\s)>`]+")
 # A registry is 镜像仓库, a repository 存储库, and the repository of ImagePorter itself 代码库.
 AMBIGUOUS = re.compile(r".*(?<!镜像)仓库.*")
 # A comment that a program reads.
@@ -72,6 +78,12 @@ class Page:
         """The numbers of rows and columns of each table."""
         found = [table.strip().splitlines() for table in TABLE.findall(f"{self.prose}\n")]
         return [(len(rows), rows[0].count("|") - 1) for rows in found]
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells of all tables, with the commas of English."""
+        rows = [row for table in TABLE.findall(f"{self.prose}\n") for row in table.splitlines()]
+        return [cell.strip().replace("、", ", ") for row in rows for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
     @property
     def blocks(self) -> list[Block]:
@@ -163,6 +175,14 @@ def test_the_comments_of_a_chinese_page_are_chinese(chinese: Page) -> None:
 
 def test_a_chinese_page_has_one_term_for_each_thing(chinese: Page) -> None:
     assert AMBIGUOUS.findall(chinese.text) == []
+
+
+def test_what_is_no_prose_is_the_same_in_both_pages(english: Page, chinese: Page) -> None:
+    """Variables, flags, paths, files, metrics and numbers; and cells of tables that have nothing else."""
+    found, shown = (set(LITERAL.findall(URL.sub("", page.prose))) for page in (english, chinese))
+    assert sorted(found - shown) == []
+    pairs = [pair for pair in zip(english.cells, chinese.cells, strict=True) if LITERAL_CELL.fullmatch(pair[0])]
+    assert [pair for pair in pairs if pair[1].isascii() and pair[0] != pair[1]] == []
 
 
 def test_both_pages_link_to_the_same_files(english: Page, chinese: Page, name: str) -> None:
