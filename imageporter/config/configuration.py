@@ -113,7 +113,7 @@ def _load_two_files(settings: Settings, found: SyncFile, problems: Problems, par
     accounts = _load_accounts(settings, problems) if parts.accounts else Accounts({})
     path = settings.images_file or images_file.find_images_file() or (None if found.routes else Path("images.json"))
     rules = images_file.load_images(path, problems) if path and parts.images else ()
-    if path and parts.images and not rules and not problems and not found.routes:
+    if path and parts == Parts() and not rules and not problems and not found.routes:
         logger.warning("{} has no images", path)
     return Configuration(with_file_values(settings, found.values), accounts, rules, found.routes)
 

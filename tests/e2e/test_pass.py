@@ -239,6 +239,7 @@ def test_empty_lists_are_a_pass_of_nothing(user: User) -> None:
     run = user.sync()
     assert run.code == 0
     assert run.events("pass.done")[0]["copied"] == 0
+    assert [row["message"] for row in run.rows if row["level"] == "WARNING"] == ["images.json has no images"]
 
 
 def test_yaml_files_and_files_named_by_variable_or_flag(user: User, source: Registry, target: Registry) -> None:

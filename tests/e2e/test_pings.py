@@ -81,7 +81,7 @@ def test_a_check_that_refuses_is_tried_twice(user: User, receiver: Receiver) -> 
     assert run.code == 0
     assert [path for _, path in pings(receiver)] == [f"/{SECRET}/start"] * 2 + [f"/{SECRET}/0"] * 2
     warnings = [row["message"] for row in run.rows if row["level"] == "WARNING"]
-    assert warnings == ["PING_URL: 127.0.0.1 could not be pinged: status code 500"] * 2
+    assert warnings[1:] == ["PING_URL: 127.0.0.1 could not be pinged: status code 500"] * 2
     assert SECRET not in run.output
 
 
