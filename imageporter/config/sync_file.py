@@ -156,9 +156,9 @@ def _in_known_case(data: Any, location: Location, problems: Problems, levels: in
         return [_in_known_case(value, location[index], problems, levels - 1) for index, value in enumerate(data)]
     if not isinstance(data, dict) or not levels:
         return data
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in data.items():
-        name = _CASES.get(str(key).lower(), key)
+        name = _CASES.get(str(key).lower()) or key
         if name in found:
             problems.add(location[name], "stands twice, with other capitals; keep one")
         found[name] = _in_known_case(value, location[name], problems, levels - 1)
