@@ -129,8 +129,8 @@ def _load_arguments(settings: Settings, problems: Problems) -> Configuration:
 
 def _load_accounts(settings: Settings, problems: Problems) -> Accounts:
     path = settings.accounts_file or accounts_file.find_accounts_file()
-    # Once is enough: the schedule has said so at its start.
-    is_first = not (settings.queue_only or settings.scheduled)
+    # Once is enough: the schedule has said so at its start. --explain prints for other programs, too.
+    is_first = not (settings.queue_only or settings.scheduled or settings.explain is not None)
     if path is None:
         logger.log("INFO" if is_first else "DEBUG", "no accounts file found: all registries are accessed anonymously")
         return Accounts({})

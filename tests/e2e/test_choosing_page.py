@@ -69,7 +69,7 @@ class Shop:
     def explain(self, recipe: str, *image: str) -> str:
         """Return what `sync.py --explain` prints for a recipe, in the page's words."""
         self.user.write("images.yaml", self.here(recipe))
-        run = self.user.run("sync.py", "--explain", *map(self.here, image), LOG_LEVEL="WARNING")
+        run = self.user.run("sync.py", "--explain", *map(self.here, image))
         assert run.code == 0, run.output
         return self.there(run.output, recipe)
 
