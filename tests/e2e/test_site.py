@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from browser import chromium, log_of, requested
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from support import BUNDLE, wait_for
@@ -270,24 +270,8 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("there is no chromium with its driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        yield chrome
-    finally:
-        chrome.quit()
-
-
-def log_of(browser: webdriver.Chrome, name: str) -> list[dict[str, str]]:
-    entries: list[dict[str, str]] = browser.get_log(name)  # type: ignore[no-untyped-call]
-    return entries
+    with chromium(tmp_path) as started:
+        yield started
 
 
 def found(browser: webdriver.Chrome, page: str, text: str, expected: str) -> None:
@@ -323,8 +307,5 @@ def test_a_real_browser(address: str, site: Path, browser: webdriver.Chrome) -> 
         assert layout["cssContentSize"]["width"] <= width, "nothing is cut off"
         shown = browser.find_element(By.TAG_NAME, "body").get_attribute("data-md-color-scheme")
         assert shown == {"light": "default", "dark": "slate"}[theme]
-    messages = (json.loads(entry["message"])["message"] for entry in log_of(browser, "performance"))
-    urls = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    assert len(urls) > len(pages)
-    assert {urllib.parse.urlsplit(url).netloc for url in urls if url.startswith("http")} == {address}
+    assert requested(browser) == {address}
     assert log_of(browser, "browser") == []

@@ -4,7 +4,6 @@ import html
 import json
 import os
 import re
-import shutil
 import sqlite3
 import time
 import urllib.parse
@@ -13,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from browser import chromium, log_of, requested
 from jsonschema import Draft202012Validator
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -291,31 +291,8 @@ def test_reports_have_their_schema(synced: User) -> None:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("there is no chromium with its driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        yield chrome
-    finally:
-        chrome.quit()
-
-
-def log_of(browser: webdriver.Chrome, name: str) -> list[dict[str, str]]:
-    entries: list[dict[str, str]] = browser.get_log(name)  # type: ignore[no-untyped-call]
-    return entries
-
-
-def requested(browser: webdriver.Chrome) -> set[str]:
-    """The hosts of all requests so far."""
-    messages = (json.loads(entry["message"])["message"] for entry in log_of(browser, "performance"))
-    urls = (one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent")
-    return {urllib.parse.urlsplit(url).netloc.rpartition("@")[2] for url in urls if url.startswith("http")}
+    with chromium(tmp_path) as started:
+        yield started
 
 
 def test_a_real_browser(synced: User, browser: webdriver.Chrome, target: Registry) -> None:
