@@ -261,6 +261,8 @@ def run_service(mirror: Mirror, campaign: Campaign, stop: threading.Event) -> Ca
         with start(command, logs[1], env, cwd=user.folder) as schedule:
             service = Service(mirror, Running(schedule, logs[1]), hook, stop)
             service.advance(campaign.pick(long=20, short=5))
+            while not service.count(" queue run done: "):  # a pass may take all pushes; the first queue run writes its report
+                service.advance(service.count(" pass done: ") + 1)
             first = service.sample()
             service.advance(campaign.pick(long=2000, short=15) - WINDOW)
             last = service.sample()
