@@ -20,10 +20,9 @@ from imageporter.config import command_line, values  # noqa: E402
 from imageporter.config.json_schema import schemas  # noqa: E402
 from imageporter.config.settings import VARIABLES, Secret, Variable, flag_of  # noqa: E402
 
-ENGLISH, IN_CHINESE = 0, 1  # the place of a language in a pair of texts
+IN_CHINESE = 1  # its place in a pair of texts
 FOLDERS = (BUNDLE / "docs", BUNDLE / "docs" / "zh")
 PAGES = ("settings.md", "files.md", "logs.md")
-FLAGS_OF_SETTINGS = frozenset({"config_file", "accounts_file", "images_file", "jobs", "dry_run"})
 # What a table shows: the name of its block, the schema, and the object in it.
 OBJECTS = (
     ("accounts", "accounts", "AccountEntry"),
@@ -39,9 +38,10 @@ OBJECTS = (
 
 def main() -> int:
     """Write every page anew."""
-    paths = [(language, folder / name) for language, folder in enumerate(FOLDERS) for name in PAGES]
     try:
-        pages = [(path, rendered(path.read_text(), language, path)) for language, path in paths]
+        tables = [dict(all_tables(language)) for language in range(len(FOLDERS))]
+        paths = [(language, folder / name) for language, folder in enumerate(FOLDERS) for name in PAGES]
+        pages = [(path, rendered(path.read_text(), tables[language], path)) for language, path in paths]
     except ValueError as error:
         print(f"docs/reference.py: {error}", file=sys.stderr)
         return 1
@@ -50,9 +50,8 @@ def main() -> int:
     return 0
 
 
-def rendered(page: str, language: int, path: Path) -> str:
-    """Return the page at `path` with its tables made anew. Raises ValueError if a block or a Chinese text is missing."""
-    tables = dict(all_tables(language))
+def rendered(page: str, tables: Mapping[str, str], path: Path) -> str:
+    """Return the page at `path` with `tables` in its blocks of these names. Raises ValueError if a block is not whole."""
     for name in re.findall(r"<!-- /(\S+) -->", page):
         if name in tables:
             begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -64,7 +63,7 @@ def rendered(page: str, language: int, path: Path) -> str:
 
 
 def all_tables(language: int) -> Iterator[tuple[str, str]]:
-    """Yield the name of each block, and what belongs into it."""
+    """Yield the name of each block, and what belongs into it. Raises ValueError if a Chinese text is missing."""
     for name, variables in GROUPS.items():
         yield name, _table(language, "variables", (_variable(VARIABLES[one], language) for one in variables))
     yield "flags", _table(language, "flags", _flags(language))
@@ -92,7 +91,7 @@ def _variable(variable: Variable, language: int) -> tuple[str, str, str, str]:
         meaning = _in_chinese("VARIABLES_IN_CHINESE", VARIABLES_IN_CHINESE, name)
     else:
         meaning = ". ".join(text for text in (INSTEAD.get(name, variable.description), NOTES.get(name, "")) if text)
-    if variable.field in FLAGS_OF_SETTINGS:
+    if flag_of(variable.field) in {word.rstrip(",") for flag, _ in command_line.flags() for word in flag.split()}:
         meaning += (f". Flag: `{flag_of(variable.field)}`", f"。命令行参数：`{flag_of(variable.field)}`")[language]
     return shown, default, _kind(variable.parse, language), meaning
 

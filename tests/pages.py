@@ -26,7 +26,8 @@ def without_comments(text: str) -> str:
 
 
 def marked(page: str, name: str) -> str:
-    """The code between `<!-- name -->` and `<!-- /... -->`."""
-    found = re.search(rf"<!-- {re.escape(name)} -->\n+```\w+\n(.*?)```\n+<!-- /", page, re.DOTALL)
+    """The code between `<!-- name -->` and `<!-- /name -->`. Only the first word of the name stands at its end."""
+    end = re.escape(name.split(maxsplit=1)[0])
+    found = re.search(rf"<!-- {re.escape(name)} -->\n+```\w+\n(.*?)```\n+<!-- /{end} -->", page, re.DOTALL)
     assert found, f"no block {name}"
     return found[1]

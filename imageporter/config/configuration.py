@@ -11,14 +11,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from imageporter.config import accounts_file, files, images_file, sync_file
 from imageporter.config.files import Location
 from imageporter.config.settings import Settings, misspelt_variables, process_environ, with_file_values
-from imageporter.config.sync_file import Sync, SyncFile
+from imageporter.config.sync_file import SYNC_VALUES, Sync, SyncFile
 from imageporter.model.account import Accounts
 from imageporter.model.push_route import PushRoute
 from imageporter.model.rule import Rule
 from imageporter.system.errors import Problems
 
 STEMS = ("config",)
-SYNC_VALUES = ("routineNum", "retryCount", "interval")
 
 
 class CombinedFile(BaseModel):

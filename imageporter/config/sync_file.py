@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -17,11 +16,12 @@ from imageporter.model.push_route import PushRoute
 from imageporter.system.errors import Problems
 
 STEM = "configs/sync"
+SYNC_VALUES = ("routineNum", "retryCount", "interval")
 # The keys that distinguish it from a file with accounts and images.
 _KEYS = frozenset({"app", "registry"})
 # image-syncer reads its keys in any case, and its own example has `Username`.
 _NAMES = ("app", "port", "auth", "username", "password", "registry", "reg", "sourceName", "namespace", "destinationName")
-_CASES = {name.lower(): name for name in (*_NAMES, "sync", "routineNum", "retryCount", "interval")}
+_CASES = {name.lower(): name for name in (*_NAMES, "sync", *SYNC_VALUES)}
 _DEEPEST = 4  # {registry: {reg: [{sourceName: ...}]}}
 _MINUTES = 60
 _HOURS = 24
@@ -100,7 +100,6 @@ class _File(BaseModel):
 
 
 _FILE = TypeAdapter(_File)
-SYNC_VALUES = ("routineNum", "retryCount", "interval")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class SyncFile:
 
 def is_sync_file(data: dict[Any, Any]) -> bool:
     """Return whether `data` is the content of such a file: without images, and without accounts of registries."""
-    data = _in_known_case(data, Location(Path()), Problems())
+    data = {_known(key): value for key, value in data.items()}
     auth = data.get("auth")
     has_accounts = isinstance(auth, dict) and any(isinstance(entry, dict) for entry in auth.values())
     return "images" not in data and not has_accounts and bool(data.keys() & _KEYS or data.keys() == {"sync"})
@@ -150,15 +149,20 @@ def validate_sync_file(data: Any, location: Location, problems: Problems, enviro
     return SyncFile(values, tuple(routes))
 
 
+def _known(key: Any) -> Any:
+    """Return the known key that differs from `key` in its capitals only, or `key` itself."""
+    return _CASES.get(str(key).lower(), key)
+
+
 def _in_known_case(data: Any, location: Location, problems: Problems, levels: int = _DEEPEST) -> Any:
-    """Return `data` with each key that is known but for its capitals as it is known."""
+    """Return `data` with its known keys in their known case. Two that become one are added to `problems`."""
     if isinstance(data, list) and levels:
         return [_in_known_case(value, location[index], problems, levels - 1) for index, value in enumerate(data)]
     if not isinstance(data, dict) or not levels:
         return data
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
     for key, value in data.items():
-        name = _CASES.get(str(key).lower()) or key
+        name = _known(key)
         if name in found:
             problems.add(location[name], "stands twice, with other capitals; keep one")
         found[name] = _in_known_case(value, location[name], problems, levels - 1)

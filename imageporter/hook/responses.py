@@ -17,7 +17,7 @@ from imageporter.system.stopwatch import Stopwatch
 
 MAX_BODY = 1 << 20  # bytes
 MAX_LINE = 1000
-NO_PUSH = "not a push of a tag"  # many registries send these, with each pull
+NO_PUSH = "not a push of a tag"
 SHOWN = {"/status": "the status", "/": "the status page", "/metrics": "the metrics", "/page.css": "the style sheet"}
 
 
@@ -82,11 +82,15 @@ def unauthorised() -> HTTPException:
     return HTTPException(401, "wrong or no credentials", {"WWW-Authenticate": 'Basic realm="ImagePorter", charset="UTF-8"'})
 
 
-def _level(request: Request, sent: Response) -> str:
-    """Return the level of a request's log line. Prometheus asks every few seconds, and each page for its style sheet."""
+def _level(request: Request, sent: Response, content: Mapping[str, Any]) -> str:
+    """Return the level of a request's log line: DEBUG for what machines send all the time, and people need not see.
+
+    Prometheus asks every few seconds, each page for its style sheet, and registries report their pulls.
+    """
     if sent.status_code >= 400:
         return "WARNING"
-    return "DEBUG" if request.url.path in {"/metrics", "/page.css"} else "INFO"
+    is_routine = request.url.path in {"/metrics", "/page.css"} or content.get("ignored") == [NO_PUSH]
+    return "DEBUG" if is_routine else "INFO"
 
 
 def image_rows(images: Iterable[Image]) -> list[dict[str, str]]:
@@ -122,7 +126,7 @@ def log_response(request: Request, sent: Response, stopwatch: Stopwatch) -> None
     logs.log_event(
         "hook.received",
         to_plain_line(f"hook: {sent.status_code} to {client}: {result}")[:MAX_LINE],
-        "DEBUG" if content.get("ignored") == [NO_PUSH] else _level(request, sent),
+        _level(request, sent, content),
         status=sent.status_code,
         caller=address,
         sender=sender,

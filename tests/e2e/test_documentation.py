@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pages import LANGUAGES, marked, page_path, without_comments
 from support import BUNDLE, CRANE, PATIENCE, Hook, Proxy, Refuse, Registry, Run, User, free_port
 
 from imageporter.config.accounts_file import load_accounts
@@ -17,7 +18,6 @@ from imageporter.config.images_file import load_images
 from imageporter.system.errors import Problems
 
 READMES = [BUNDLE / "README.md", BUNDLE / "README.zh-CN.md"]
-FOLDERS = [BUNDLE / "docs", BUNDLE / "docs" / "zh"]
 Page = Callable[[str], str]
 
 
@@ -29,19 +29,10 @@ def readme(request: pytest.FixtureRequest) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@pytest.fixture(params=FOLDERS, ids=["English", "Chinese"])
+@pytest.fixture(params=LANGUAGES)
 def page(request: pytest.FixtureRequest) -> Page:
     """The pages of one language after the other: `page("logs")` is its text."""
-    folder = request.param
-    assert isinstance(folder, Path)
-    return lambda name: (folder / f"{name}.md").read_text(encoding="utf-8")
-
-
-def marked(text: str, name: str) -> list[str]:
-    """The lines of the block between `<!-- name -->` and `<!-- /name -->`."""
-    found = re.search(rf"<!-- {name} -->\n+```\w+\n(.*?)```\n+<!-- /{name} -->", text, re.DOTALL)
-    assert found, f"no block {name}"
-    return found[1].splitlines()
+    return lambda name: page_path(name, request.param).read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -102,13 +93,13 @@ def test_the_example_files_are_read_without_a_mistake(readme: str, page: Page, t
 
 def test_the_example_maps_are_read_without_a_mistake(page: Page, tmp_path: Path) -> None:
     files = page("files")
-    (tmp_path / "images.yaml").write_text("\n".join(marked(files, "map")))
-    (tmp_path / "auth.yaml").write_text("\n".join(marked(files, "map-accounts")))
+    (tmp_path / "images.yaml").write_text(marked(files, "map"))
+    (tmp_path / "auth.yaml").write_text(marked(files, "map-accounts"))
     problems = Problems()
     assert len(load_images(tmp_path / "images.yaml", problems)) == 6
     environ = {"HUB_TOKEN": "a", "MIRROR_PASSWORD": "b"}
     assert len(list(load_accounts(tmp_path / "auth.yaml", problems, environ))) == 3
-    (tmp_path / "images.yaml").write_text("\n".join(marked(files, "options")))
+    (tmp_path / "images.yaml").write_text(marked(files, "options"))
     assert len(load_images(tmp_path / "images.yaml", problems)) == 2
     assert not problems
 
@@ -117,10 +108,6 @@ def test_the_compose_file_is_the_one_that_is_shipped(readme: str, page: Page) ->
     shipped = (BUNDLE / "docker-compose.yml").read_text()
     for text in (readme, page("quick-start")):
         assert without_comments(shipped) in [without_comments(block) for block in blocks(text, "yaml")]
-
-
-def without_comments(yaml: str) -> str:
-    return re.sub(r"(?m)^ *#.*\n| +#.*$", "", yaml)
 
 
 def test_the_crontab_line_runs_as_cron_runs_it(page: Page, user: User, source: Registry, target: Registry) -> None:
@@ -176,7 +163,7 @@ def test_the_json_lines_are_those_that_are_printed(page: Page, user: User, sourc
     user.images((f"{source}/app/web:1", f"{target}/mirror/web:1"))
     user.write("accounts.json", [])
     run = user.sync(TZ="Asia/Shanghai")
-    assert list(map(normalised, marked(page("logs"), "json"))) == list(map(normalised, run.output.splitlines()))
+    assert list(map(normalised, marked(page("logs"), "json").splitlines())) == list(map(normalised, run.output.splitlines()))
 
 
 def test_the_call_of_the_hook_and_its_answer(page: Page, user: User) -> None:
@@ -187,7 +174,7 @@ def test_the_call_of_the_hook_and_its_answer(page: Page, user: User) -> None:
         script = call.replace("localhost:8080", hook.address)
         output = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     shown = [line for line in output.splitlines() if not line.startswith(("date:", "content-length:"))]
-    assert marked(page("webhooks"), "hook") == shown
+    assert marked(page("webhooks"), "hook").splitlines() == shown
 
 
 def first_error(run: Run) -> str:
@@ -230,4 +217,4 @@ def test_the_errors_are_those_that_are_printed(
         log = log.replace(f"http://{address}", f"https://{name}").replace(address, name)
     # on loopback crane tries plain HTTP as well, and says so
     log = re.sub(r'; Get "https://off.example.com/v2/": .*', "", log)
-    assert marked(page("troubleshooting"), "errors") == log.splitlines()
+    assert marked(page("troubleshooting"), "errors").splitlines() == log.splitlines()

@@ -6,8 +6,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import bcrypt
@@ -47,12 +45,6 @@ def block(page: str, title: str, name: str) -> str:
     return found
 
 
-@contextmanager
-def guarded(folder: Path, authority: Path, username: str, password: str) -> Iterator[Registry]:
-    with Registry.guarded(folder, authority, (username, password)) as registry:
-        yield registry
-
-
 class Cron:
     """A crontab, run as cron does it: by /bin/sh, in another directory, with next to no environment."""
 
@@ -84,7 +76,7 @@ def test_the_password_of_ecr_is_renewed(page: str, user: User, source: Registry,
     aws.write_text(AWS)
     aws.chmod(0o755)
     (tools / "aws.password").write_text(f"{password}\n")
-    with guarded(tmp_path / "ecr", authority, "AWS", password) as ecr:
+    with Registry.guarded(tmp_path / "ecr", authority, ("AWS", password)) as ecr:
         user.write("accounts.yaml", block(page, "Amazon ECR", "accounts.yaml").replace(ECR, str(ecr)))
         rules = block(page, "Amazon ECR", "images.yaml").replace(ECR, str(ecr)).replace("docker.io", str(source))
         user.write("images.yaml", rules)
@@ -157,7 +149,7 @@ def test_the_key_of_google(page: str, user: User, source: Registry, authority: P
     command = block(page, title, "google-key")
     subprocess.run(["/bin/sh", "-c", command], cwd=user.folder, env={"PATH": "/usr/bin:/bin"}, check=True)
     key = (user.folder / "google-key").read_text()
-    with guarded(tmp_path / "google", authority, "_json_key_base64", key) as google:
+    with Registry.guarded(tmp_path / "google", authority, ("_json_key_base64", key)) as google:
         accounts = block(page, title, "accounts.yaml").replace(host, str(google))
         user.write("accounts.yaml", accounts)
         rules = block(page, title, "images.yaml").replace(host, str(google)).replace("docker.io", str(source))
