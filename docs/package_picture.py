@@ -74,7 +74,7 @@ def layers() -> list[list[str]]:
 
 
 def texts(name: str, width: float) -> tuple[list[str], list[str]]:
-    """Return the lines about a script or sub-package, and those that list what it imports, for a box of this width."""
+    """Return the description of a script or sub-package and the list of its imports, wrapped to the width of its box."""
     paths = [BUNDLE / name] if name in SCRIPTS else sorted((BUNDLE / PACKAGE / name).rglob("*.py"))
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
     about = (ast.get_docstring(trees[0]) or "").partition("\n")[0]
@@ -85,7 +85,7 @@ def texts(name: str, width: float) -> tuple[list[str], list[str]]:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the sub-packages that a module imports, also those that only a function imports."""
+    """Yield the sub-packages that a module imports, including imports inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
             yield from (alias.name for alias in node.names)

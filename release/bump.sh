@@ -24,6 +24,6 @@ fi
 { git grep -lzP 'imageporter/imageporter:[0-9]+\.[0-9]+\.[0-9]+(?![\w.-])' -- ':!CHANGELOG.md' || true; } |
     xargs -0 --no-run-if-empty perl -pi -e "s#imageporter/imageporter:[0-9]+\\.[0-9]+\\.[0-9]+(?![\\w.-])#imageporter/imageporter:$version#g"
 $began || sed -i "s/^## Unreleased$/## $version - $(date +%F)/" CHANGELOG.md
-# The last change, because it is what tells whether there is something to do.
+# Changed last: while it has the old version, an interrupted run can be repeated.
 sed -i "s/^__version__ = \"[^\"]*\"/__version__ = \"$version\"/" imageporter/__init__.py
 git --no-pager diff --stat

@@ -1,4 +1,4 @@
-"""cosign: what is asked, and which of its exit codes mean that an image is not signed."""
+"""cosign: its arguments, and the exit codes that mean that an image is not signed."""
 
 import asyncio
 import os
